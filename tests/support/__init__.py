@@ -1,0 +1,1 @@
+"""What several tests share: local upstreams, recordings, and the split of bytes."""
