@@ -9,14 +9,19 @@ if TYPE_CHECKING:
 
 
 class Link(Protocol):
-    """A connection to a provider, lent for one call.
+    """A connection to a provider, lent for one call: `send`, then `head`, then `receive` until b"".
 
     Every wait in here can be cancelled; deadlines belong to the caller.
+    A cancelled `head` or `receive` loses nothing and may be called again; after a cancelled `send` only `close` is left.
     All three raise TransportError where the connection cannot be made or breaks.
     """
 
-    async def send(self, call: HttpCall) -> ReplyHead:
-        """Write the request and wait for the head of the answer; informational (1xx) answers are skipped."""
+    async def send(self, call: HttpCall) -> None:
+        """Write the request."""
+        ...
+
+    async def head(self) -> ReplyHead:
+        """Wait for the head of the answer; informational (1xx) answers are skipped."""
         ...
 
     async def receive(self) -> bytes:

@@ -1,0 +1,114 @@
+"""One HTTP exchange: what the edge knows about a request, from its first header to its log line."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from vango.types.call import Credential, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vango.types.call import Caller
+
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_BEARER = re.compile(rb"bearer +(\S+)\s*", re.IGNORECASE)
+_PROVIDER_KEY = b"x-provider-key-"
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Exchange:
+    """State of one request. Times are trio's; `path` is the route's template, never what the caller wrote.
+
+    `status` is 0 until an answer begins; `finished` says that the whole answer has been handed to the server.
+    """
+
+    def __init__(self, scope: Mapping[str, Any], began: float, trusted: Sequence[Network] = ()) -> None:
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.raw_headers: RawHeaders = scope["headers"]
+        self.began = began
+        self.path = "unmatched"
+        self.address = client_address(scope, self.raw_headers, trusted)
+        given = self.headers.get(b"x-request-id", b"")
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        self.caller: Caller | None = None
+        self.outcome = Outcome()
+        self.status = 0
+        self.finished = False
+        self.overhead: float | None = None
+        self.error_type: str | None = None
+
+    @property
+    def id_headers(self) -> RawHeaders:
+        """The request id under both of its names; the Anthropic SDKs read `request-id`."""
+        value = self.request_id.encode()
+        return [(b"x-request-id", value), (b"request-id", value)]
+
+    def credential(self) -> Credential | None:
+        """Return the key that the caller showed, if any."""
+        key = self.headers.get(b"x-api-key", b"").strip()
+        if key:
+            return Credential(SecretStr(key.decode("latin-1")))
+        match = _BEARER.fullmatch(self.headers.get(b"authorization", b""))
+        return Credential(SecretStr(match[1].decode("latin-1")), bearer=True) if match else None
+
+    def provider_keys(self) -> dict[str, SecretStr]:
+        """Return the provider keys that came as headers, by provider name in lower case."""
+        return {
+            name.removeprefix(_PROVIDER_KEY).decode("latin-1"): SecretStr(value.strip().decode("latin-1"))
+            for name, value in self.raw_headers
+            if name.startswith(_PROVIDER_KEY)
+        }
+
+    def provider_headers(self) -> dict[str, str]:
+        """Return the headers that go on to the provider; a repeated `anthropic-beta` is one list."""
+        out: dict[str, str] = {}
+        for name, value in self.raw_headers:
+            if name in (b"anthropic-beta", b"anthropic-version") and value.isascii():
+                key, text = name.decode(), value.decode()
+                out[key] = f"{out[key]},{text}" if key in out and name == b"anthropic-beta" else text
+        return out
+
+    @property
+    def strict(self) -> bool:
+        """Whether the caller wants an error rather than a loss in translation."""
+        return self.headers.get(b"x-vango-strict", b"").strip().lower() == b"true"
+
+
+def client_address(scope: Mapping[str, Any], headers: RawHeaders, trusted: Sequence[Network]) -> str:
+    """Return the client's address: the peer's, or the nearest untrusted one in X-Forwarded-For where the peer is trusted."""
+    peer: str = (scope.get("client") or ("unknown",))[0]
+    if not trusted or not _within(peer, trusted):
+        return peer
+    forwarded = [
+        part.strip()
+        for name, value in headers
+        if name == b"x-forwarded-for"
+        for part in value.decode("latin-1").split(",")
+    ]
+    for address in reversed(forwarded):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            break
+        peer = address
+        if not _within(address, trusted):
+            break
+    return peer
+
+
+def _within(address: str, networks: Sequence[Network]) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in networks)

@@ -1,0 +1,1 @@
+"""The sandbox in the dialect of Anthropic's Messages API."""
