@@ -182,6 +182,8 @@ class Peer:
         return bool(data)
 
     async def _receive(self) -> bytes:
+        if self.closed_at is not None:
+            return b""
         try:
             data = bytes(await self.stream.receive_some(65_536))
         except trio.BrokenResourceError as exc:

@@ -54,7 +54,7 @@ class TcpPipe:
     def pull(self) -> bytes | None:
         """Return what has arrived joined, None where nothing has, b"" at the end. Raises OSError.
 
-        What arrived before a fault is returned first; the fault is raised by the next pull.
+        What arrived before a fault is returned first; the fault is raised by every pull after that.
         """
         self.turns += 1
         data = self._read()
@@ -64,8 +64,7 @@ class TcpPipe:
         for _ in range(PULL_BYTES // READ_BYTES - 1):
             try:
                 more = self._read()
-            except OSError as exc:
-                self._fault = exc
+            except OSError:
                 break
             if not more:
                 break
@@ -123,6 +122,9 @@ class TcpPipe:
             return self._sock.recv(READ_BYTES)
         except BlockingIOError:
             return None
+        except OSError as exc:
+            self._fault = exc  # the system tells it once, and an end from then on
+            raise
 
 
 class TlsPipe(TcpPipe):
@@ -207,9 +209,9 @@ class TlsPipe(TcpPipe):
                 size += len(data)
             self.flush()  # reading may call for an answer, such as new keys
         except OSError as exc:
+            self._fault = exc
             if not pieces:
                 raise
-            self._fault = exc
         if not pieces:
             return None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -35,7 +35,7 @@ log = structlog.get_logger("vango.server")
 READ_BYTES = 64 * 1024
 # What a peer must take within write_timeout: a minimum speed for big answers rather than a maximum size.
 WRITE_SLICE = 64 * 1024
-# Reads and writes that did not block before other tasks get their turn.
+# Writes that did not block before other tasks get their turn.
 BURST = 16
 # A peer that still sends while its answer is on the way would lose the answer to a reset; this much is thrown away.
 LINGER_SECONDS = 2.0
@@ -53,10 +53,13 @@ class Connection:
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
         self.tasks: Tasks
+        self.ending = False
+        """Whether nothing that arrives from now on is looked at."""
         self._tls: trio.SSLStream[trio.SocketStream] | None = None
         self._protocol: Http1 | Http2 | None = None
         self._writing = trio.Lock()
         self._burst = 0
+        self._dry = False
         self._streams_idle = True
         self._answered = False
         self._lingers = False
@@ -128,7 +131,7 @@ class Connection:
         await protocol.initiate()
         while True:
             data = await self._receive()
-            if self.reading.cancel_called:
+            if self.ending:
                 return
             if not data:
                 self._left = True
@@ -164,25 +167,27 @@ class Connection:
 
     async def _receive(self) -> bytes:
         """Return what has arrived, waiting where nothing has; b"" once the peer is gone, politely or not."""
-        self._burst += 1
-        if self._burst % BURST == 0:
-            await trio.lowlevel.checkpoint()
         if self._tls is not None:
             try:
                 return bytes(await self._tls.receive_some(READ_BYTES))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return b""
         while not self._closed:
+            if self._dry:
+                try:
+                    await trio.lowlevel.wait_readable(self.sock)
+                except trio.ClosedResourceError:
+                    return b""
             try:
-                return self.sock.recv(READ_BYTES)
+                data = self.sock.recv(READ_BYTES)
             except BlockingIOError:
-                pass
+                self._dry = True
+                continue
             except OSError:
                 return b""
-            try:
-                await trio.lowlevel.wait_readable(self.sock)
-            except trio.ClosedResourceError:
-                return b""
+            # A read that was not filled took all there was: trying again before waiting would be in vain.
+            self._dry = len(data) < READ_BYTES
+            return data
         return b""
 
     async def pause(self, until: trio.Event) -> None:
@@ -192,6 +197,10 @@ class Connection:
 
     def _leave(self) -> None:
         self._left = True
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        self.ending = True
         self.reading.cancel()
 
     # Writing
@@ -271,7 +280,7 @@ class Connection:
         """Close, now that the last answer is written; linger where the peer may be sending still."""
         self._answered = True
         self._lingers = linger
-        self.reading.cancel()
+        self._stop_reading()
 
     def drain(self) -> None:
         """Close now if that takes nothing from the client; else its last answer says that it is the last."""
@@ -280,7 +289,7 @@ class Connection:
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            self.reading.cancel()
+            self._stop_reading()
         except OSError:
             pass  # the reader finds out by itself, as it does with bytes that wait
 
@@ -312,7 +321,7 @@ class Connection:
                 self.serving.hangups.forget(self.sock)
                 trio.lowlevel.notify_closing(self.sock)
                 self.sock.close()
-            self.reading.cancel()
+            self._stop_reading()
 
 
 class Tasks:

@@ -98,38 +98,39 @@ class Http1(H11Protocol):
 
     async def _feed(self, data: bytes) -> None:
         if self._blank and self.exchange is None:
-            self._await_head()
             data = data.lstrip(BLANK)
             if not data:
+                self._await_head()
                 return
             self._blank = False
         self.connection.receive_data(data)
-        while not self.peer.reading.cancel_called:
+        while not self.peer.ending:
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
                 status = error.error_status_hint
                 raise Refused(status, MALFORMED.get(status, MALFORMED[400])) from error
             kind = type(event)
-            if event is h11.NEED_DATA:
-                if self.exchange is None:
-                    self._await_head()
-                elif self.exchange.backlog >= MAX_BACKLOG:
-                    await self._pause()
-                return
-            if event is h11.PAUSED:
-                await self._pause()
-            elif kind is h11.Request:
+            if kind is h11.Request:
                 await self._open(event)  # type: ignore[arg-type]
                 if self.stream is not None:
                     await self._handle_events()
                     return
+            elif event is h11.PAUSED:
+                await self._pause()
             elif self.exchange is None:
+                self._await_head()
+                return
+            elif event is h11.NEED_DATA:
+                if self.exchange.backlog >= MAX_BACKLOG:
+                    await self._pause()
                 return
             elif kind is h11.Data:
                 self.exchange.feed(event.data)  # type: ignore[union-attr]
             elif kind is h11.EndOfMessage:
                 self.exchange.complete()
+                if not self.connection.trailing_data[0]:
+                    return
 
     def _await_head(self) -> None:
         if not self._head_began:

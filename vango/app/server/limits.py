@@ -50,8 +50,9 @@ def refuse(status: int, message: str) -> tuple[Headers, bytes]:
     error: VangoError
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         error = OverloadedError(message)
-    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.HTTP_VERSION_NOT_SUPPORTED:
-        error = ApiError(message, status=status)
+    elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        error = ApiError(message)
     else:
+        # 501 and 505 too: what the client sent is at fault.
         error = InvalidRequestError(message, status=status)
     return [(b"content-type", b"application/json")], msgspec.json.encode(error.envelope())
