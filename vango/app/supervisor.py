@@ -151,7 +151,7 @@ class _Crew:
         self._alive[process] = began
         try:
             if self._ending.is_set():
-                process.terminate()
+                process.kill()  # the signal came while it was being started: it has nothing to finish
             await process.wait()
         finally:
             if process.returncode is None:

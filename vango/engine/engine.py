@@ -57,7 +57,7 @@ class Engine:
         async def once(route: Route, target: Target) -> Decoded:
             encoded = self._encode(route, request, target, outcome)
             with UpstreamCall(route.provider, target, encoded.call, self._transports, outcome) as call:
-                body = await _whole_answer(call)
+                body = await call.whole()
             decoded = route.provider.codec.decode(body, target)
             outcome.model, outcome.usage, outcome.cost = decoded.model, decoded.usage, decoded.cost
             outcome.stop_reason = decoded.stop_reason
@@ -72,7 +72,7 @@ class Engine:
             codec = route.provider.codec
             encoded = codec.encode_count(request, target)
             with UpstreamCall(route.provider, target, encoded.call, self._transports, outcome) as call:
-                return codec.decode_count(await _whole_answer(call), target)
+                return codec.decode_count(await call.whole(), target)
 
         return await self._try(request, caller, outcome, once)
 
@@ -185,16 +185,6 @@ class Engine:
         outcome.provider_request_id = error.provider_request_id or outcome.provider_request_id
         if isinstance(error, ProviderError) or error.status >= 500:
             self.routes.providers[provider].health.failed(error.type)
-
-
-async def _whole_answer(call: UpstreamCall) -> bytes:
-    await call.send()
-    head = await call.head(call.answer_by)
-    if head is None:
-        raise AssertionError("head() raises at the answer's deadline")
-    if head.status >= 300:
-        raise await call.refusal(head)
-    return await call.read()
 
 
 def _moves_on(error: VangoError) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from vango.engine.health import Health
 from vango.errors import AuthenticationError, NotFoundError, PermissionDeniedError
 from vango.governance.pricing import cost
@@ -48,8 +50,7 @@ class Provider:
         return self.key is not None or not self.needs_key
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """A provider and the id by which it knows the model; `entry` is what the catalogue knows."""
 
     provider: Provider

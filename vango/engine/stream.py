@@ -112,7 +112,7 @@ class Stream:
                 return None
             await self._take(head)
             if self._whole_body:
-                return await self._unfold()
+                return await self._unfold(head)
         data = await self._call.receive(min(until, self._silent_at, self._ends_at))
         now = trio.current_time()
         if data is None:
@@ -136,7 +136,7 @@ class Stream:
 
     async def _take(self, head: ReplyHead) -> None:
         if head.status >= 300:
-            raise await self._call.refusal(head)
+            await self._call.read(head)
         self._answering = True
         self._silent_at = trio.current_time() + self._call.provider.deadlines.silence
         kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -147,9 +147,9 @@ class Stream:
                 f"{provider} answered a stream request with {kind or 'no content type'}.", provider=provider
             )
 
-    async def _unfold(self) -> list[Frame]:
+    async def _unfold(self, head: ReplyHead) -> list[Frame]:
         """Turn a whole JSON answer, where a stream was asked for, into its events."""
-        body = await self._call.read()
+        body = await self._call.read(head)
         frames, decoded = self._call.provider.codec.unfold(body, self._call.target)
         decoder = self._decoder
         decoder.model, decoder.usage, decoder.cost = decoded.model, decoded.usage, decoded.cost

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from vango.errors import AuthenticationError, InvalidRequestError, PermissionDeniedError
 from vango.types.call import Caller, Credential
@@ -78,7 +80,7 @@ class Keys:
                     f"{where}{name}: expected a key, got characters that no key has.", param=f"{where}{name}"
                 )
         brought = {name: Credential(secret) for name, secret in provider_keys.items()}
-        return replace(caller, provider_keys={**brought, **caller.provider_keys})
+        return msgspec.structs.replace(caller, provider_keys={**brought, **caller.provider_keys})
 
     def _find(self, shown: Credential) -> ApiKey:
         # Digests have one length and every key is compared, so the time tells nothing about which came near.

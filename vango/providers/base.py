@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from vango.wire.sse import Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a request goes: one model of one provider, with the key and everything the catalogue knows.
 
     `model` is the provider's own id. `key_of_caller` says whose key it is: a caller's refused key is the caller's to know.
@@ -63,8 +63,7 @@ class Encoded(NamedTuple):
     losses: tuple[Loss, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True):
     """A whole answer in the canonical format: `body` is its JSON, the rest is what the gateway reports about it.
 
     `cost` is in pico-dollars.

@@ -70,6 +70,7 @@ class ResponseParser:
     """
 
     __slots__ = (
+        "_barren_bytes",
         "_head_bytes",
         "_header_count",
         "_headers",
@@ -77,7 +78,6 @@ class ResponseParser:
         "_is_head_request",
         "_parser",
         "_refusal",
-        "_barren_bytes",
         "_until_eof",
         "fault",
         "has_begun",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,16 +14,14 @@ if TYPE_CHECKING:
     from vango.types.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """A provider key. `bearer` says that it came as `Authorization: Bearer`, and should go on so."""
 
     secret: SecretStr
     bearer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Whoever sent a request, as the gate saw them.
 
     `principal` is who limits, usage and logs count for.
@@ -33,12 +32,11 @@ class Caller:
     principal: str
     key_name: str | None = None
     models: tuple[str, ...] | None = None
-    provider_keys: Mapping[str, Credential] = field(default_factory=dict)
+    provider_keys: Mapping[str, Credential] = msgspec.field(default_factory=dict)
     passthrough: Credential | None = None
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What became of one call, filled in as it runs; read once, when it ends, for the log line, metrics and usage.
 
     Times are seconds on the caller's clock. `upstream_seconds` is time spent waiting for providers (and for retries), so that
@@ -49,8 +47,8 @@ class Outcome:
     model: str | None = None
     stream: bool = False
     attempts: int = 0
-    retries: list[str] = field(default_factory=list)
-    upstream_errors: list[tuple[str, str]] = field(default_factory=list)
+    retries: list[str] = msgspec.field(default_factory=list)
+    upstream_errors: list[tuple[str, str]] = msgspec.field(default_factory=list)
     provider_request_id: str | None = None
     losses: tuple[str, ...] = ()
     first_token_at: float | None = None

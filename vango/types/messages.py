@@ -6,7 +6,6 @@ as the check. What is not in a table is passed on: fields and block types that V
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -98,25 +97,29 @@ _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_block = json.decode_fields
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRequest:
+class MessageRequest(msgspec.Struct, frozen=True):
     """One turn asked of a model.
 
     `fields` holds the whole request but `provider_keys`, in the caller's order and bytes.
+    `body` is the request as it came, unless it held keys.
     `headers` are the provider headers that go along (`anthropic-beta`, `anthropic-version`).
     `strict` turns any loss in translation into an error.
     `blocks` tells the block types in the messages, each with the path of the first one.
     """
 
     model: str
-    fields: json.Fields = field(repr=False)
+    fields: json.Fields
+    body: bytes = b""
     stream: bool = False
     max_tokens: int | None = None
     fallbacks: tuple[str, ...] = ()
-    provider_keys: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    provider_keys: Mapping[str, SecretStr] = msgspec.field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     strict: bool = False
-    blocks: Mapping[str, str] = field(default_factory=dict)
+    blocks: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"MessageRequest(model={self.model!r}, stream={self.stream}, fields={list(self.fields)})"
 
 
 def read_request(
@@ -149,6 +152,7 @@ def read_request(
     return MessageRequest(
         model=model,
         fields=fields,
+        body=body if keys is None else b"",
         stream=bytes(fields.get("stream", b"")) == b"true",
         max_tokens=_count(fields["max_tokens"], "max_tokens") if "max_tokens" in given else None,
         fallbacks=tuple(msgspec.json.decode(fields["fallbacks"], type=list[str])) if "fallbacks" in given else (),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,8 +42,7 @@ class BaseUrl(NamedTuple):
         return cls(origin, parts.path.rstrip("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class HttpCall:
+class HttpCall(msgspec.Struct, frozen=True):
     """One HTTP request to a provider.
 
     `target` is path and query; header names are lower case.
@@ -52,8 +52,11 @@ class HttpCall:
     origin: Origin
     method: str
     target: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpCall({self.method} {self.origin.scheme}://{self.origin.authority}{self.target})"
 
 
 class ReplyHead(NamedTuple):

@@ -30,6 +30,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F])"
 )
+_KEY = re.compile(rb'\s*,?\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -46,6 +47,24 @@ def text(raw: msgspec.Raw) -> str:
 def join(fields: Fields | dict[str, Any]) -> bytes:
     """Write an object from its parts: Raw values byte for byte, others encoded."""
     return encode(fields)
+
+
+def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes | None:
+    """Return a well-formed object's own bytes with another value for one field; `fields` is its split.
+
+    None where a name is repeated, since readers disagree on which of them counts.
+    """
+    position, found = body.index(b"{") + 1, None
+    for key, raw in fields.items():
+        match = _KEY.match(body, position)
+        if match is None or msgspec.json.decode(match[1]) != key or not body.startswith(bytes(raw), match.end()):
+            return None
+        position = match.end() + len(memoryview(raw))
+        if key == name:
+            found = match.end(), position
+    if found is None or body[position:].strip() != b"}":
+        return None
+    return b"".join((body[: found[0]], value, body[found[1] :]))
 
 
 def read_object(body: bytes, *, max_nesting: int) -> Fields:

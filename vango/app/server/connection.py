@@ -173,17 +173,16 @@ class Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return b""
         while not self._closed:
-            if self._dry:
-                try:
-                    await trio.lowlevel.wait_readable(self.sock)
-                except trio.ClosedResourceError:
-                    return b""
             try:
+                if self._dry:
+                    await trio.lowlevel.wait_readable(self.sock)
+                else:
+                    await trio.lowlevel.checkpoint()
                 data = self.sock.recv(READ_BYTES)
             except BlockingIOError:
                 self._dry = True
                 continue
-            except OSError:
+            except (OSError, trio.ClosedResourceError):
                 return b""
             # A read that was not filled took all there was: trying again before waiting would be in vain.
             self._dry = len(data) < READ_BYTES

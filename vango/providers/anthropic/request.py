@@ -193,4 +193,16 @@ def _call(request: MessageRequest, target: Target, path: str, body: dict[str, An
         headers.append(("authorization", f"Bearer {secret}") if bearer else ("x-api-key", secret))
     if target.headers:
         headers.extend((name, value.get_secret_value()) for name, value in target.headers.items())
-    return HttpCall(target.base.origin, "POST", target.base.prefix + path, tuple(headers), json.encode(body))
+    return HttpCall(
+        target.base.origin, "POST", target.base.prefix + path, tuple(headers), _written(request, target, body)
+    )
+
+
+def _written(request: MessageRequest, target: Target, body: dict[str, Any]) -> bytes:
+    """Write the body: white space and all as it came, where nothing but the model's name differs."""
+    given = request.fields
+    if request.body and len(body) == len(given) and all(body.get(n) is raw for n, raw in given.items() if n != "model"):
+        written = json.replaced(request.body, given, "model", json.encode(target.model))
+        if written is not None:
+            return written
+    return json.encode(body)
