@@ -96,7 +96,7 @@ class LocalGateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self._http.__aexit__(kind, exc, tb)
+        await self._http.__aexit__(kind, exc, tb)  # noqa: ASYNC102 - closes without waiting
 
     async def create(self, request: MessageRequest, caller: Caller, outcome: Outcome) -> Decoded:
         """Run one turn and return the whole answer; raises VangoError."""

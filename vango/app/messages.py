@@ -125,15 +125,20 @@ class Messages(UpstreamEndpoint):
             exchange.overhead = trio.current_time() - exchange.began - exchange.outcome.upstream_seconds
             head = [*STREAM, *exchange.id_headers, (b"x-model", _latin(stream.model)), *_provider_headers(exchange)]
             await send({"type": "http.response.start", "status": 200, "headers": head})
+            if not stream.ready:
+                await send(_body(b"", more=True))  # the window has closed over nothing: the head goes alone
+            failure: VangoError | None = None
             try:
                 async for batch in stream:
                     exchange.finished = stream.done
                     body = batch[0].raw if len(batch) == 1 else b"".join([item.raw for item in batch])
                     await send(_body(body, more=not stream.done))
             except VangoError as error:
+                failure = error
+            if failure is not None:
                 exchange.finished = True
-                await send(_body(error_frame(exchange, error).raw, more=False))
-                raise
+                await send(_body(error_frame(exchange, failure).raw, more=False))
+                raise failure
             await stream.finish()
 
 

@@ -29,6 +29,9 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 MAX_ERROR_BYTES = 256 * 1024
 
+REFUSAL_SECONDS = 2.0
+"""How long the body of a refusal may take after its head: the status alone says enough, and a retry may be waiting."""
+
 
 class Deadlines(msgspec.Struct, frozen=True):
     """How long a provider may take, in seconds.
@@ -76,21 +79,20 @@ class UpstreamCall:
 
     async def whole(self) -> bytes:
         """Run the whole call and return the body of a good answer; raises VangoError."""
-        head = body = None
+        head = None
         try:
             with trio.CancelScope() as scope:
                 link = await self._connect_and_send(scope)
                 head = self._answered(await link.head())
-                body = await self._read(link, MAX_ANSWER_BYTES if head.status < 300 else MAX_ERROR_BYTES)
+                if head.status < 300:
+                    return await self._read(link)
         except TransportError as exc:
             raise self._broken(exc) from exc
         finally:
             self._outcome.upstream_seconds += trio.current_time() - self._began
-        if head is not None and head.status >= 300:
-            raise self._refusal(head, body or b"")
-        if body is None:
+        if head is None or head.status < 300:
             raise self._too_late("did not answer" if head is None else "did not finish its answer")
-        return body
+        raise await self.refusal(head)
 
     async def send(self) -> None:
         """Connect and write the request."""
@@ -137,23 +139,26 @@ class UpstreamCall:
             self._outcome.upstream_seconds += trio.current_time() - began
         return data
 
-    async def read(self, head: ReplyHead) -> bytes:
-        """Read the rest of the body, for a stream that turned out to be none; raises the error of a refusal."""
-        assert self._link is not None
-        body = None
-        began = trio.current_time()
+    async def refusal(self, head: ReplyHead) -> VangoError:
+        """Read what a refusal says, as far as it comes soon and whole, and return the error it maps to."""
+        parts: list[bytes] = []
+        size = 0
+        until = trio.current_time() + REFUSAL_SECONDS
         try:
-            with trio.CancelScope(deadline=self._answer_by):
-                body = await self._read(self._link, MAX_ANSWER_BYTES if head.status < 300 else MAX_ERROR_BYTES)
-        except TransportError as exc:
-            raise self._broken(exc) from exc
-        finally:
-            self._outcome.upstream_seconds += trio.current_time() - began
-        if head.status >= 300:
-            raise self._refusal(head, body or b"")
-        if body is None:
-            raise self._too_late("did not finish its answer")
-        return body
+            while size <= MAX_ERROR_BYTES and (data := await self.receive(until)):
+                parts.append(data)
+                size += len(data)
+        except TransportError:
+            pass  # what has come is read, and the status counts whatever it says
+        return self.provider.codec.error(head, b"".join(parts), self.target)
+
+    def check_size(self, size: int) -> None:
+        """Raise ProviderError where a whole answer is larger than any is."""
+        if size > MAX_ANSWER_BYTES:
+            provider = self.target.provider
+            raise ProviderError(
+                f"{provider}: the answer is larger than {MAX_ANSWER_BYTES} bytes.", provider=provider, retryable=False
+            )
 
     async def _connect_and_send(self, scope: trio.CancelScope) -> Link:
         """Connect under one deadline and send under the next, both of them `scope`'s."""
@@ -166,7 +171,7 @@ class UpstreamCall:
         await link.send(self._call)
         return link
 
-    async def _read(self, link: Link, limit: int) -> bytes:
+    async def _read(self, link: Link) -> bytes:
         data = await link.receive()
         if not data:
             return b""
@@ -175,9 +180,7 @@ class UpstreamCall:
         while data := await link.receive():
             parts.append(data)
             size += len(data)
-            if size > limit:
-                provider = self.target.provider
-                raise ProviderError(f"{provider}: the answer is larger than {limit} bytes.", provider=provider)
+            self.check_size(size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _answered(self, head: ReplyHead) -> ReplyHead:
@@ -185,9 +188,6 @@ class UpstreamCall:
         if head.status < 400:
             self.provider.health.answered(trio.current_time() - self._began)
         return head
-
-    def _refusal(self, head: ReplyHead, body: bytes) -> VangoError:
-        return self.provider.codec.error(head, body, self.target)
 
     def _broken(self, exc: TransportError) -> TransportError:
         said = str(exc)

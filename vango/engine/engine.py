@@ -5,14 +5,25 @@ It opens no nursery and starts no task: the caller pulls, and leaving the block 
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from vango.engine.calls import UpstreamCall
 from vango.engine.stream import HOLD_SECONDS, Stream
-from vango.errors import InvalidRequestError, NotFoundError, ProviderError, TransportError, VangoError
+from vango.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProviderError,
+    ProviderTimeoutError,
+    RateLimitError,
+    TransportError,
+    VangoError,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,6 +40,10 @@ T = TypeVar("T")
 
 MAX_STALE = 100
 """Pooled connections that may turn out to be closed, one after the other, before that counts as a failure."""
+
+
+PROVIDERS_OWN = (ProviderError, NotFoundError, RateLimitError, OverloadedError, ProviderTimeoutError)
+"""Failures that another model need not share, even where asking the same one again is useless."""
 
 
 class Engine:
@@ -109,11 +124,10 @@ class Engine:
 
     def _encode(self, route: Route, request: MessageRequest, target: Target, outcome: Outcome) -> Encoded:
         encoded = route.provider.codec.encode(request, target)
-        if encoded.losses:
+        if encoded.losses and (request.strict or self._strict):
             loss = encoded.losses[0]
-            if request.strict or self._strict:
-                raise InvalidRequestError(f"{loss.path}: {loss.reason}", param=loss.path, code="lossy")
-            outcome.losses = tuple(map(str, encoded.losses))
+            raise InvalidRequestError(f"{loss.path}: {loss.reason}", param=loss.path, code="lossy")
+        outcome.losses = tuple(map(str, encoded.losses))
         return encoded
 
     async def _try(
@@ -174,11 +188,18 @@ class Engine:
 
     def _candidates(self, request: MessageRequest, caller: Caller) -> list[tuple[Route, Target]]:
         first = self.routes.resolve(request.model)
-        names = request.fallbacks or tuple(self._fallbacks.get(first.full_id, ()))
-        routes = [first]
-        for index, name in enumerate(names):
-            routes.append(self.routes.resolve(name, param=f"fallbacks[{index}]" if request.fallbacks else "model"))
-        return [(route, self.routes.target(route, caller)) for route in routes]
+        candidates = [(first, self.routes.target(first, caller))]
+        for index, name in enumerate(request.fallbacks):
+            param = f"fallbacks[{index}]"
+            route = self.routes.resolve(name, param=param)
+            candidates.append((route, self.routes.target(route, caller, param=param)))
+        if not request.fallbacks:
+            # The operator's choice is for every caller: what is not for this one is no reason to refuse the first model.
+            for name in self._fallbacks.get(first.full_id, ()):
+                with suppress(NotFoundError, AuthenticationError, PermissionDeniedError):
+                    route = self.routes.resolve(name)
+                    candidates.append((route, self.routes.target(route, caller)))
+        return candidates
 
     def _failed(self, provider: str, error: VangoError, outcome: Outcome) -> None:
         outcome.upstream_errors.append((provider, error.type))
@@ -189,7 +210,7 @@ class Engine:
 
 def _moves_on(error: VangoError) -> bool:
     """Whether another model may do what this one could not."""
-    return error.retryable or isinstance(error, (ProviderError, NotFoundError))
+    return error.retryable or isinstance(error, PROVIDERS_OWN)
 
 
 def _hint(error: VangoError, route: Route, today: dt.date) -> None:

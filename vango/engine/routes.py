@@ -101,15 +101,14 @@ class Routes:
             raise NotFoundError(self._unknown(name, owner if slash else ""), param=param, code="unknown_model")
         return Route(provider, model, self.catalog.find(owner, model))
 
-    def target(self, route: Route, caller: Caller) -> Target:
+    def target(self, route: Route, caller: Caller, *, param: str = "model") -> Target:
         """Return where a call to `route` goes, with the first key found: the caller's own, the passed-through, the operator's.
 
-        Raises PermissionDeniedError where the caller's key is not for this model, AuthenticationError where there is no key.
+        Raises PermissionDeniedError with `param` set where the caller's key is not for this model, AuthenticationError where
+        there is no key.
         """
         if caller.models is not None and not any(fnmatchcase(route.full_id, pattern) for pattern in caller.models):
-            raise PermissionDeniedError(
-                f"This key may not use {route.full_id}.", param="model", code="model_not_allowed"
-            )
+            raise PermissionDeniedError(f"This key may not use {route.full_id}.", param=param, code="model_not_allowed")
         provider = route.provider
         own = self._own_key(provider, caller)
         key = own or provider.key

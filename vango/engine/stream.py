@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import trio
 
-from vango.errors import ProviderError, ProviderTimeoutError
+from vango.errors import ProviderError, ProviderTimeoutError, TransportError
 from vango.wire.sse import PING_COMMENT, Frame, frame
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Stream:
         self._silent_at = 0.0
         self._ping_at = 0.0
         self._answering = False
-        self._whole_body = False
+        self._whole: list[bytes] | None = None
         self._started = False
         self._held: list[Frame] = []
         self._failure: Exception | None = None
@@ -57,6 +58,11 @@ class Stream:
         """`provider/model`, by the provider's own word once it has answered."""
         return self._decoder.model
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are frames to take without waiting."""
+        return bool(self._held)
+
     async def open(self) -> None:
         """Send the call and hold its events until there is content, or the window closes. Failures raise as HTTP errors would."""
         await self._call.send()
@@ -65,7 +71,7 @@ class Stream:
             if batch is None:
                 break
             self._held += batch
-            if self._failure is not None:
+            if self._failure is not None and not self._decoder.has_content:
                 raise self._failure
             if len(self._held) > HOLD_FRAMES or sum(len(item.raw) for item in self._held) > HOLD_BYTES:
                 break
@@ -94,7 +100,8 @@ class Stream:
 
     async def finish(self) -> None:
         """After the last batch: read to the end of the body, so that the connection can be used again."""
-        with trio.move_on_after(DRAIN_SECONDS):
+        # The answer is complete: what happens to its connection now is no failure of the call.
+        with trio.move_on_after(DRAIN_SECONDS), suppress(TransportError):
             while await self._call.receive(trio.current_time() + DRAIN_SECONDS):
                 pass
 
@@ -107,12 +114,12 @@ class Stream:
     async def _next(self, until: float) -> list[Frame] | None:
         """Return the frames of what arrives next, [] where it completes none; None where `until` came first."""
         if not self._answering:
-            head = await self._call.head(until)
+            head = await self._call.head(min(until, self._ends_at))
             if head is None:
+                if trio.current_time() >= self._ends_at:
+                    raise self._late("was not done after", self._call.provider.deadlines.stream)
                 return None
             await self._take(head)
-            if self._whole_body:
-                return await self._unfold(head)
         data = await self._call.receive(min(until, self._silent_at, self._ends_at))
         now = trio.current_time()
         if data is None:
@@ -122,6 +129,8 @@ class Stream:
                 raise self._late("sent nothing for", self._call.provider.deadlines.silence)
             return None
         self._silent_at = now + self._call.provider.deadlines.silence
+        if self._whole is not None:
+            return self._unfold(self._whole, data)
         decoder = self._decoder
         if not data:
             decoder.finish()
@@ -136,21 +145,25 @@ class Stream:
 
     async def _take(self, head: ReplyHead) -> None:
         if head.status >= 300:
-            await self._call.read(head)
+            raise await self._call.refusal(head)
         self._answering = True
         self._silent_at = trio.current_time() + self._call.provider.deadlines.silence
         kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._whole_body = kind == "application/json"
-        if not self._whole_body and kind != "text/event-stream":
+        if kind == "application/json":
+            self._whole = []
+        elif kind != "text/event-stream":
             provider = self._call.target.provider
             raise ProviderError(
                 f"{provider} answered a stream request with {kind or 'no content type'}.", provider=provider
             )
 
-    async def _unfold(self, head: ReplyHead) -> list[Frame]:
-        """Turn a whole JSON answer, where a stream was asked for, into its events."""
-        body = await self._call.read(head)
-        frames, decoded = self._call.provider.codec.unfold(body, self._call.target)
+    def _unfold(self, parts: list[bytes], data: bytes) -> list[Frame]:
+        """Collect a whole JSON answer, where a stream was asked for, and turn it into its events at its end."""
+        if data:
+            parts.append(data)
+            self._call.check_size(sum(map(len, parts)))
+            return []
+        frames, decoded = self._call.provider.codec.unfold(b"".join(parts), self._call.target)
         decoder = self._decoder
         decoder.model, decoder.usage, decoder.cost = decoded.model, decoded.usage, decoded.cost
         decoder.stop_reason, decoder.has_content, decoder.done = decoded.stop_reason, True, True

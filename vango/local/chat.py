@@ -239,7 +239,7 @@ _ASKS_FOR_SUM = re.compile(
     r"\b(?:what|calculate|compute|how much|evaluate|solve|work out|sum|plus|minus|times|divided by|over|squared|cubed|power)\b|=|\?",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(r"""["“«](.+?)["”»]|(?<!\w)'(.+?)'(?!\w)""", re.DOTALL)
+_QUOTED = re.compile(r"""["“«]([^"“”«»]+)["”»]|(?<!\w)'(.+?)'(?!\w)""", re.DOTALL)
 
 _PLEASE = r"^\W*(?:(?:please|can you|could you|now|and)\W+)*"
 

@@ -10,7 +10,7 @@ from vango.local.arithmetic import find_sum
 # Longer texts are read up to here: arguments are short.
 LOOKED_AT = 4_000
 
-_QUOTED = re.compile(r"""["“«]([^"”»]+)["”»]|(?<!\w)'([^']+)'(?!\w)""")
+_QUOTED = re.compile(r"""["“«]([^"“”«»]+)["”»]|(?<!\w)'([^']+)'(?!\w)""")
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,15}(?:\.\d{1,15})?(?![\w.]*\w)")
 _PROPER = re.compile(r"[^\W\d_a-z][\w'-]*(?:(?: of)? [^\W\d_a-z][\w'-]*)*")
 _PLACE = re.compile(rf"\b(?:in|at|from|to|for|near|of)\s+({_PROPER.pattern}(?:, {_PROPER.pattern})?)")
@@ -48,6 +48,7 @@ class Material:
 
     def __init__(self, text: str) -> None:
         self.text = " ".join(text[:LOOKED_AT].split())
+        self._lower = self.text.lower()
         self.quotes = ["".join(groups) for groups in _QUOTED.findall(self.text)]
         self._left = {*self.quotes, *self.names}
 
@@ -73,10 +74,16 @@ class Material:
         """Whether the text says no."""
         return bool(_NO.search(self.text))
 
-    def mentions(self, word: str) -> bool:
+    def mentions(self, phrase: str) -> bool:
         """Whether a word or phrase occurs, in any case, with spaces for underscores."""
-        spoken = word.strip().lower().replace("_", " ")
-        return bool(spoken) and re.search(rf"(?<!\w){re.escape(spoken)}(?!\w)", self.text.lower()) is not None
+        spoken = phrase.strip().lower().replace("_", " ")
+        at = self._lower.find(spoken) if spoken else -1
+        while at >= 0:
+            end = at + len(spoken)
+            if not self._lower[max(0, at - 1) : at].isalnum() and not self._lower[end : end + 1].isalnum():
+                return True
+            at = self._lower.find(spoken, at + 1)
+        return False
 
     def labelled(self, key: str) -> str | None:
         """Return the value that the text gives to a field by its name ("subject: tea", "set the volume to 7")."""
@@ -89,9 +96,13 @@ class Material:
         return [item for item in re.split(r"\s*(?:,|\band\b)\s*", listed.strip()) if item] if listed else []
 
     def _after(self, key: str, value: str) -> str | None:
-        label = r"[\s_-]*".join(map(re.escape, words_of(key)))
+        words = words_of(key)
+        # Compiling an expression costs more than all else here, and most fields are not named.
+        if not words or any(word not in self._lower for word in words):
+            return None
+        label = r"[\s_-]*".join(map(re.escape, words))
         found = re.search(rf"\b{label}\b\s*(?:(?:is|are|to|of|should be)\b|[:=])\s*{value}", self.text, re.IGNORECASE)
-        return found[1] if label and found else None
+        return found[1] if found else None
 
     def strings(self, key: str) -> list[str]:
         """Return texts for a field, the likeliest first; the last is the whole text."""

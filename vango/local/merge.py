@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice, product
 from typing import Any
 from urllib.parse import unquote
 
@@ -61,8 +62,7 @@ def _joined(keyword: str, one: Any, other: Any) -> Any:
         case "allOf":
             return [*one, *other]
         case "anyOf" | "oneOf":
-            pairs = [{"allOf": [left, right]} for left in one for right in other]
-            return pairs[:MAX_ALTERNATIVES]
+            return [{"allOf": list(pair)} for pair in islice(product(one, other), MAX_ALTERNATIVES)]
         case "items" | "additionalProperties":
             return False if one is False or other is False else {"allOf": [one, other]}
         case "const":

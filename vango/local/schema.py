@@ -21,6 +21,7 @@ from vango.local.strings import string_within
 MAX_DEPTH = 64
 # A schema that branches into itself could ask for more than memory holds.
 MAX_NODES = 5_000
+CHARACTERS_A_NODE = 1_000
 MAX_ITEMS = 1_000
 MAX_REFS = 32
 
@@ -69,8 +70,8 @@ class _Filler:
 
     def value(self, schema: Any, key: str, path: Path, depth: int, variant: int) -> Any:
         """Return a value; `key` names the field it is for, each `variant` is another value of the same schema."""
-        self.nodes += 1
-        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
+        self.spend(1)
+        if depth > MAX_DEPTH:
             raise Unsatisfiable
         schema, path = self.resolved(schema, path)
         for keyword in ("anyOf", "oneOf"):
@@ -90,6 +91,11 @@ class _Filler:
                 failure = exc
         raise failure
 
+    def spend(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise Unsatisfiable
+
     def resolved(self, schema: Any, path: Path) -> tuple[Schema, Path]:
         """Follow references and join `allOf`, so that what is left says everything itself."""
         for _ in range(MAX_REFS):
@@ -98,6 +104,8 @@ class _Filler:
                 path |= {reference}
                 schema = merge(pointed_at(self.root, reference), schema)
             elif parts := schema.pop("allOf", None):
+                # Parts with parts of their own can double at each level.
+                self.spend(len(parts))
                 for part in parts:
                     schema = merge(schema, part)
             else:
@@ -138,7 +146,9 @@ class _Filler:
             case "array":
                 return self.array(schema, key, path, depth, variant)
             case "string":
-                return string_within(schema, key, self.material, variant)
+                text = string_within(schema, key, self.material, variant)
+                self.spend(len(text) // CHARACTERS_A_NODE)
+                return text
             case "integer" | "number":
                 return self.number(schema, key, variant, whole=kind == "integer")
             case "boolean" if variant < 2:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from vango.local.material import Material
 
-MAX_LENGTH = 100_000
+MAX_LENGTH = 10_000
 MAX_SAMPLES = 64
 
 _FORMATS: dict[str, Callable[[int], str]] = {

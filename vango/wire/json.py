@@ -8,6 +8,8 @@ UTF-8 and trailing text are refused.
 from __future__ import annotations
 
 import re
+from array import array
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -31,7 +33,9 @@ _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F])"
 )
 _KEY = re.compile(rb'\s*,?\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
+_TAIL = 64
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
 def kind(raw: msgspec.Raw) -> str:
@@ -88,19 +92,14 @@ def read_object(body: bytes, *, max_nesting: int) -> Fields:
 def too_deep(body: bytes, limit: int) -> bool:
     """Whether objects and arrays of a well-formed body nest deeper than `limit`.
 
-    Counting the openers settles short bodies. For the rest, strings are cut away and innermost pairs removed, a level a
-    round, all of it in C: 7 MB take half of what a scan
-    by regular expression took (52 against 105 ms).
+    Counting the openers settles short bodies. For the rest, strings are cut away and the depth is summed over what
+    opens and closes, all of it in C and in time that no body can make worse than linear.
     """
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    structure = b"".join(unescaped.split(b'"')[::2]).translate(None, _NOT_STRUCTURE)
-    for _ in range(limit):
-        if not structure:
-            return False
-        structure = structure.replace(b"{}", b"").replace(b"[]", b"")
-    return bool(structure)
+    steps = b"".join(unescaped.split(b'"')[::2]).translate(_STEPS, _NOT_STRUCTURE)
+    return max(accumulate(array("b", steps)), default=0) > limit
 
 
 def _found(exc: msgspec.ValidationError) -> str:
@@ -116,7 +115,8 @@ def _complaint(body: bytes, exc: Exception) -> str:
         return "The body is nested too deeply."
     if not body.strip():
         return "The body is empty; a JSON object was expected."
-    if _LONE_SURROGATE.search(body):
-        return "The body is not valid JSON: it has a lone surrogate escape (half of a character)."
     detail = str(exc).removeprefix("JSON is malformed: ")
+    # Shortly before the end of the input, msgspec calls half a pair truncated.
+    if "surrogate" in detail or ("truncated" in detail and _LONE_SURROGATE.search(body[-_TAIL:])):
+        return "The body is not valid JSON: it has a lone surrogate escape (half of a character)."
     return f"The body is not valid JSON: {detail[:1].lower()}{detail[1:]}."

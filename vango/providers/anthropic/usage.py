@@ -104,11 +104,11 @@ def _buckets(usage: _Usage, about: _Usage) -> Usage:
     thinking = (usage.output_tokens_details and usage.output_tokens_details.thinking_tokens) or 0
     output = usage.output_tokens or 0
     tools = usage.server_tool_use or _ServerTools()
-    # Old answers do not say how long a cache entry lives; five minutes is what they got.
+    # Old answers do not say how long a cache entry lives, and the end of a stream raises the sum only; five minutes is the rule.
     return Usage(
         input_tokens=usage.input_tokens or 0,
         cache_read_tokens=usage.cache_read_input_tokens or 0,
-        cache_write_5m_tokens=short or max(0, created - long),
+        cache_write_5m_tokens=max(short, created - long),
         cache_write_1h_tokens=long,
         output_tokens=max(0, output - thinking),
         reasoning_tokens=min(thinking, output),
