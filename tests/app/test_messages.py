@@ -48,3 +48,13 @@ async def test_one_line_is_logged_for_a_request() -> None:
     assert line["total_tokens"] == line["input_tokens"] + line["output_tokens"]
     assert line["user_id"] == line["ip"] == "127.0.0.1"
     assert "Hello" not in server.log.getvalue()
+
+
+async def test_what_is_said_is_logged_only_where_the_operator_wants_it() -> None:
+    async with running({"observability": {"logging": {"content": True}}}) as server:
+        whole = await server.post()
+        await server.post({**HELLO, "stream": True})
+        lines = server.lines()
+
+    for line in lines:
+        assert line["content"] == {"messages": HELLO["messages"], "output": whole.json()["content"]}

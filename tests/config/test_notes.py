@@ -56,7 +56,6 @@ def test_what_has_an_effect_has_no_note() -> None:
         ('rate_limits.store = "memory"', []),
         ('rate_limits.on_store_failure = "closed"', ["rate_limits.on_store_failure has no effect in this version."]),
         ('usage.store = "none"', ["usage.store has no effect in this version."]),
-        ("observability.logging.content = true", ["observability.logging.content has no effect in this version."]),
         ('voice.default_stt = "local"', ["voice.default_stt has no effect in this version."]),
         ("[voice.stt.deepgram]", ["voice.stt.deepgram has no effect in this version."]),
         ("server.live.max_sessions = 5", ["server.live.max_sessions has no effect in this version."]),

@@ -29,6 +29,7 @@ class Exchange:
     """State of one request. Times are trio's; `path` is the route's template, never what the caller wrote.
 
     `status` is 0 until an answer begins; `finished` says that the whole answer has been handed to the server.
+    `content` is what was asked and answered, kept only where the operator wants it in the log.
     """
 
     def __init__(self, scope: Mapping[str, Any], began: float, trusted: Sequence[Network] = ()) -> None:
@@ -46,6 +47,7 @@ class Exchange:
         self.finished = False
         self.overhead: float | None = None
         self.error_type: str | None = None
+        self.content: dict[str, Any] | None = None
 
     @property
     def id_headers(self) -> RawHeaders:

@@ -12,7 +12,9 @@ import trio
 from vango.app.answers import error_frame, read_body, send_json
 from vango.errors import VangoError
 from vango.governance.pricing import header
+from vango.types.fold import Fold
 from vango.types.messages import MessageRequest, read_request
+from vango.wire import json
 
 if TYPE_CHECKING:
     from vango.app.answers import Receive, Send
@@ -37,6 +39,7 @@ class UpstreamEndpoint:
         self.gateway = gateway
         self._gate = gate
         self._limits = settings.server.limits
+        self.keeps_content = settings.observability.logging.content
 
     async def __call__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         """Answer one request; raises VangoError and ClientGone."""
@@ -98,6 +101,8 @@ class Messages(UpstreamEndpoint):
     async def answer(self, exchange: Exchange, request: MessageRequest, caller: Caller, send: Send) -> None:
         """Answer as the request asks."""
         exchange.outcome.stream = request.stream
+        if self.keeps_content:
+            exchange.content = {name: request.fields[name] for name in ("system", "messages") if name in request.fields}
         if request.stream:
             await self._stream(exchange, request, caller, send)
         else:
@@ -117,6 +122,8 @@ class Messages(UpstreamEndpoint):
             headers.append((b"x-output-tokens", b"%d" % decoded.usage.total_output))
         if decoded.cost is not None:
             headers.append((b"x-cost-usd", header(decoded.cost).encode()))
+        if exchange.content is not None:
+            exchange.content["output"] = json.decode_fields(decoded.body).get("content")
         await send_json(exchange, send, 200, decoded.body, headers)
 
     async def _stream(self, exchange: Exchange, request: MessageRequest, caller: Caller, send: Send) -> None:
@@ -128,13 +135,18 @@ class Messages(UpstreamEndpoint):
             if not stream.ready:
                 await send(_body(b"", more=True))  # the window has closed over nothing: the head goes alone
             failure: VangoError | None = None
+            fold = Fold() if exchange.content is not None else None
             try:
                 async for batch in stream:
+                    if fold is not None:
+                        fold.feed(batch)
                     exchange.finished = stream.done
                     body = batch[0].raw if len(batch) == 1 else b"".join([item.raw for item in batch])
                     await send(_body(body, more=not stream.done))
             except VangoError as error:
                 failure = error
+            if exchange.content is not None and fold is not None and fold.message is not None:
+                exchange.content["output"] = fold.message["content"]
             if failure is not None:
                 exchange.finished = True
                 await send(_body(error_frame(exchange, failure).raw, more=False))

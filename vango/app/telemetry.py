@@ -149,10 +149,10 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def completed(exchange: Exchange, seconds: float) -> dict[str, Any]:
-    """Return the fields of the `request_complete` line. Neither prompts, nor outputs, nor keys are among them."""
+    """Return the fields of the `request_complete` line: no keys, and prompts and outputs only where they were kept for it."""
     outcome, usage = exchange.outcome, exchange.outcome.usage
     first = outcome.first_token_at
-    return {
+    fields = {
         "request_id": exchange.request_id,
         "method": exchange.method,
         "path": exchange.path,
@@ -175,3 +175,6 @@ def completed(exchange: Exchange, seconds: float) -> dict[str, Any]:
         "key": exchange.caller.key_name if exchange.caller else None,
         "ip": exchange.address,
     }
+    if exchange.content is not None:
+        fields["content"] = json.decode_any(json.encode(exchange.content))
+    return fields

@@ -28,7 +28,6 @@ UNUSED: dict[Path, str] = {
     ("rate_limits", "global"): NOT_ENFORCED,
     ("rate_limits", "per_user"): NOT_ENFORCED,
     ("usage",): NO_EFFECT,
-    ("observability", "logging", "content"): NO_EFFECT,
     ("observability", "tracing"): NO_EFFECT,
 }
 UNUSED_OF_KEY: dict[str, str] = {

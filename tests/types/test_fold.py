@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.recordings import Case, cases
+from tests.support.targets import target
+from vango.providers.anthropic import AnthropicCodec
+from vango.types.fold import Fold
+from vango.wire.sse import Splitter
+
+
+def fold(stream: bytes) -> dict[str, Any] | None:
+    folded = Fold()
+    folded.feed(Splitter().feed(stream))
+    return folded.message
+
+
+@pytest.mark.parametrize("case", cases("anthropic-messages", streamed=False, ok=True))
+def test_a_whole_answer_unfolded_and_folded_is_itself(case: Case) -> None:
+    frames, decoded = AnthropicCodec().unfold(case.body, target())
+    folded = Fold()
+
+    folded.feed(frames)
+
+    assert folded.message == json.loads(decoded.body)
+
+
+@pytest.mark.parametrize("case", cases("anthropic-messages", streamed=True, ok=True))
+def test_a_recorded_stream_adds_up(case: Case) -> None:
+    message = fold(case.body)
+
+    deltas = [json.loads(frame.data) for frame in Splitter().feed(case.body) if frame.type == "content_block_delta"]
+    texts = [delta["delta"]["text"] for delta in deltas if delta["delta"]["type"] == "text_delta"]
+    assert message is not None
+    assert "".join(block["text"] for block in message["content"] if block["type"] == "text") == "".join(texts)
+    assert all(isinstance(block["input"], dict) for block in message["content"] if block["type"] == "tool_use")
+    assert message["stop_reason"] in (*case.about["stop_reasons"], None)
+
+
+def test_arguments_that_were_cut_off_stay_text() -> None:
+    stream = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"content":[]}}\n\n'
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","input":{}}}\n\n'
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\\"a\\": 1"}}\n\n'
+        b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+    )
+
+    message = fold(stream)
+
+    assert message is not None
+    assert message["content"] == [{"type": "tool_use", "input": '{"a": 1'}]
+
+
+def test_nothing_comes_of_a_stream_without_a_start() -> None:
+    assert fold(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n') is None
