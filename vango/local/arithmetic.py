@@ -18,19 +18,24 @@ _TO_TWENTY = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
     "nineteen twenty"
 )
-_WORDS = {word: str(value) for value, word in enumerate(_TO_TWENTY.split())}
-_SPOKEN = (
-    (re.compile(r"\b(" + "|".join(_WORDS) + r")\b", re.IGNORECASE), lambda match: _WORDS[match[1].lower()]),
-    (re.compile(r"(?<=\d),(?=\d{3}\b)"), ""),
-    (re.compile(r"\bplus\b|\band(?= \d+ *=)", re.IGNORECASE), "+"),
-    (re.compile(r"\bminus\b|\bless\b|\u2212|\u2013", re.IGNORECASE), "-"),
-    (re.compile(r"\b(?:times|multiplied by)\b|\u00d7|·|(?<=[\d)]) *x *(?=[\d(])", re.IGNORECASE), "*"),
-    (re.compile(r"\b(?:divided by|over)\b|÷|(?<=\d) *: *(?=\d)", re.IGNORECASE), "/"),
-    (re.compile(r"\bto the power of\b|\^", re.IGNORECASE), "**"),
-    (re.compile(r"\bsquared\b", re.IGNORECASE), "** 2"),
-    (re.compile(r"\bcubed\b", re.IGNORECASE), "** 3"),
-    (re.compile(r"(?:%|\bpercent\b)\s*of\b", re.IGNORECASE), "/ 100 *"),
-)
+_SIGNS = {
+    **{word: str(value) for value, word in enumerate(_TO_TWENTY.split())},
+    "plus": "+",
+    "minus": "-",
+    "less": "-",
+    "times": "*",
+    "multiplied by": "*",
+    "divided by": "/",
+    "over": "/",
+    "to the power of": "**",
+    "squared": "** 2",
+    "cubed": "** 3",
+    "percent of": "/ 100 *",
+}
+_TYPED = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00d7": "*", "·": "*", "÷": "/", "^": "**"})
+_SPOKEN = re.compile(rf"\b(?:{'|'.join(_SIGNS)})\b", re.IGNORECASE)
+_BETWEEN_NUMBERS = re.compile(r"(?<=[\d)])(?:\s*([x:])\s*(?=[\d(])|,(?=\d{3}\b)|\s*(%)\s*of\b)", re.IGNORECASE)
+_MEANT = {"x": "*", ":": "/", "%": "/ 100 *"}
 _EXPRESSION = re.compile(r"[-(\d.][-+*/%()\d.\s]*[)\d]")
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|[-+*/%])")
 _NOT_A_SUM = re.compile(r"\d{4}-\d\d-\d\d|\d+/\d+/\d+|\d+-\d+-\d+|\d+\.\d+\.\d+")
@@ -41,8 +46,9 @@ def find_sum(text: str) -> str | None:
     """Return the arithmetic expression in a text, in signs, or None; dates, versions and phone numbers are not sums."""
     if len(text) > MAX_CHARACTERS or _NOT_A_SUM.search(text):
         return None
-    for pattern, sign in _SPOKEN:
-        text = pattern.sub(sign, text)
+    text = _SPOKEN.sub(lambda match: _SIGNS[match[0].lower()], text.translate(_TYPED))
+    # A comma before three digits parts thousands.
+    text = _BETWEEN_NUMBERS.sub(lambda match: _MEANT.get((match[1] or match[2] or "").lower(), ""), text)
     for match in _EXPRESSION.finditer(text):
         if _OPERATION.search(match[0]):
             return " ".join(_TOKEN.findall(match[0]))

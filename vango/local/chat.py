@@ -6,9 +6,10 @@ Variety comes from how far the conversation has gone, so the same history always
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from vango.local.arithmetic import find_sum, work_out, written
 
@@ -41,8 +42,7 @@ CAN_DO = (
 )
 
 
-@dataclass(frozen=True)
-class Talk:
+class Talk(msgspec.Struct, frozen=True, dict=True):
     """A conversation so far: what the user says now, and said before, as text."""
 
     said: str
@@ -83,7 +83,7 @@ def reply(prompt: Prompt) -> str:
     seen = _acknowledged(talk.media)
     if not talk.said:
         return seen or "I did not get any words. What would you like to talk about?"
-    for pattern, answer in RULES:
+    for pattern, answer in _compiled_rules():
         match = pattern.search(talk.said)
         said = answer(talk, match) if match else None
         if said is not None:
@@ -227,8 +227,10 @@ def _fixed(*options: str) -> Answer:
     return lambda talk, match: talk.pick(*options)
 
 
-def _rule(pattern: str, answer: Answer) -> tuple[re.Pattern[str], Answer]:
-    return re.compile(pattern, re.IGNORECASE), answer
+@cache
+def _compiled_rules() -> tuple[tuple[re.Pattern[str], Answer], ...]:
+    """Compile the rules when somebody first talks: it takes as long as importing all else here."""
+    return tuple((re.compile(pattern, re.IGNORECASE), answer) for pattern, answer in RULES)
 
 
 _GREETING = re.compile(
@@ -243,42 +245,42 @@ _QUOTED = re.compile(r"""["“«]([^"“”«»]+)["”»]|(?<!\w)'(.+?)'(?!\w)"
 
 _PLEASE = r"^\W*(?:(?:please|can you|could you|now|and)\W+)*"
 
-RULES: tuple[tuple[re.Pattern[str], Answer], ...] = (
-    _rule(_PLEASE + r"(?:repeat|echo)(?: after me| this| back| the words?| the text)*\b", _about(str)),
-    _rule(_PLEASE + r"say\b(?! (?:something|anything))", _about(str)),
-    _rule(
+RULES: tuple[tuple[str, Answer], ...] = (
+    (_PLEASE + r"(?:repeat|echo)(?: after me| this| back| the words?| the text)*\b", _about(str)),
+    (_PLEASE + r"say\b(?! (?:something|anything))", _about(str)),
+    (
         _PLEASE + r"(?:reverse|write backwards)(?: the)?(?: words?| text| string)?\b",
         _about(lambda text: _bare(text)[::-1]),
     ),
-    _rule(_PLEASE + r"(?:shout|upper-?case|capitali[sz]e)\b", _about(str.upper)),
-    _rule(_PLEASE + r"(?:how (?:do you|would you|to) spell|spell(?: out)?)(?: the word)?\b", _about(_spelled)),
-    _rule(
+    (_PLEASE + r"(?:shout|upper-?case|capitali[sz]e)\b", _about(str.upper)),
+    (_PLEASE + r"(?:how (?:do you|would you|to) spell|spell(?: out)?)(?: the word)?\b", _about(_spelled)),
+    (
         r"\bhow many (?:times does (?:the letter )?)?[\"'“]?(\w)[\"'”]?(?:'?s)?(?: is| are| appear| occur| there)* in\b",
         _count_letter,
     ),
-    _rule(r"\b(?:how many words(?: are| is| there)* in|count (?:the )?words(?: in| of)?)\b", _about(_words)),
-    _rule(
+    (r"\b(?:how many words(?: are| is| there)* in|count (?:the )?words(?: in| of)?)\b", _about(_words)),
+    (
         r"\b(?:how many (?:letters|characters)(?: are| is| there)* in|count (?:the )?letters(?: in| of)?)\b",
         _about(_letters),
     ),
-    _rule(r"\bcount (?:up )?(?:from (?:1|one) )?to (\d{1,9})\b", _count_to),
-    _rule("", _sum),
-    _rule(r"\b(?:what(?:'s| is)|do you (?:know|remember)|tell me|remember) my name\b|\bwho am i\b", _your_name),
-    _rule(
+    (r"\bcount (?:up )?(?:from (?:1|one) )?to (\d{1,9})\b", _count_to),
+    ("", _sum),
+    (r"\b(?:what(?:'s| is)|do you (?:know|remember)|tell me|remember) my name\b|\bwho am i\b", _your_name),
+    (
         r"\b(?:what(?:'s| is) your name|who are you|what are you|introduce yourself|your name\?)",
         lambda talk, match: f"I am {talk.me}, a small rule-based model that lives inside Vango.",
     ),
-    _rule(r"\bwhat (?:can|could|do) you do\b|\bhow can you help\b|^\s*help\b|\bwhat are you able\b", _fixed(CAN_DO)),
-    _rule(
+    (r"\bwhat (?:can|could|do) you do\b|\bhow can you help\b|^\s*help\b|\bwhat are you able\b", _fixed(CAN_DO)),
+    (
         r"\bhow are you\b|\bhow do you do\b|\bhow's it going\b",
         _fixed("I am well, thank you. And you?", "Very well! How are you?"),
     ),
-    _rule(
+    (
         r"\bwhat did i (?:just )?(?:say|ask|tell you)\b|\bwhat was my (?:last|previous) (?:question|message)\b|\bmy last message\b",
         _recall,
     ),
-    _rule(r"\b(?:story|tale)\b(?: about ([^.!?\n]{1,60}))?", _story),
-    _rule(
+    (r"\b(?:story|tale)\b(?: about ([^.!?\n]{1,60}))?", _story),
+    (
         r"\bjoke\b|\bmake me laugh\b",
         _fixed(
             "Why did the packet cross the network? To get to the other site.",
@@ -286,38 +288,38 @@ RULES: tuple[tuple[re.Pattern[str], Answer], ...] = (
             "A stream walks into a bar. The bartender says: wait, there is more coming.",
         ),
     ),
-    _rule(
+    (
         r"\b(?:weather|temperature|news|what time|the time|what day|today's date|what date)\b",
         _fixed(
             "I have no clock and no window to the outside, so I cannot know. A tool could tell me: try the model sandbox/tools.",
         ),
     ),
-    _rule(
+    (
         r"\bare you (?:an? )?(?:ai|robot|bot|human|real|person|machine)\b",
         _fixed("I am a program with rules, and happily so."),
     ),
-    _rule(
+    (
         r"\b(?:favou?rite|do you like|do you love)\b",
         _fixed("I like short questions and clean streams. What do you like?"),
     ),
-    _rule(
+    (
         r"\b(?:thanks|thank you|thx|cheers)\b",
         lambda talk, match: talk.pick("You are welcome", "My pleasure", "Any time") + f"{talk.dear}!",
     ),
-    _rule(
+    (
         r"\b(?:bye|goodbye|good night|see you|farewell)\b",
         lambda talk, match: f"Goodbye{talk.dear}! " + talk.pick("Come back any time.", "It was nice to talk to you."),
     ),
-    _rule(_TOLD_NAME.pattern, lambda talk, match: _told_name(talk, match) if _TOLD_NAME.search(talk.said) else None),
-    _rule(_GREETING.pattern, _greeting),
-    _rule(
+    (_TOLD_NAME.pattern, lambda talk, match: _told_name(talk, match) if _TOLD_NAME.search(talk.said) else None),
+    (_GREETING.pattern, _greeting),
+    (
         r"^\W*(?:yes|yeah|yep|sure|ok|okay|of course)\W*$",
         _fixed("Good. What shall we do next?", "All right. Go on, please."),
     ),
-    _rule(
+    (
         r"^\W*(?:no|nope|not really)\W*$",
         _fixed("No problem. What would you like instead?", "All right. Something else, then?"),
     ),
-    _rule(r"^\W*(?:sorry|excuse me)\b", _fixed("No harm done. Where were we?")),
+    (r"^\W*(?:sorry|excuse me)\b", _fixed("No harm done. Where were we?")),
 )
 """Patterns in the order they are tried; an answer of None passes on to the next."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,8 +19,7 @@ class Result(NamedTuple):
     is_error: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
+class Utterance(msgspec.Struct, frozen=True):
     """One side's words, neighbouring messages of one role joined; `media` describes what came along ("image")."""
 
     role: str
@@ -30,8 +28,7 @@ class Utterance:
     results: tuple[Result, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A tool that the model may call."""
 
     name: str
@@ -39,8 +36,7 @@ class Tool:
     schema: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """A request as a model understands it.
 
     `history` ends with the user's words; `prefill` is the start of the answer that the caller has already written.
@@ -65,22 +61,19 @@ class Prompt:
         return self.history[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(msgspec.Struct, frozen=True):
     """Reasoning before an answer."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """Words for the user."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A tool call."""
 
     name: str
@@ -97,8 +90,7 @@ class Part(NamedTuple):
     pieces: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """What a model said within the caller's limits. `output_tokens` includes `thinking_tokens`."""
 
     parts: tuple[Part, ...]

@@ -165,6 +165,7 @@ class Script:
         *,
         error_type: str | None = None,
         retry_after: float | None = None,
+        details: dict[str, Any] | None = None,
         request_id: str = "req_scripted",
     ) -> Script:
         """Return Anthropic's error envelope; `retry_after` is in seconds."""
@@ -173,9 +174,10 @@ class Script:
         headers = {"request-id": request_id}
         if retry_after is not None:
             headers["retry-after"] = f"{retry_after:g}"
-        return cls.json(
-            status, {"type": "error", "error": {"type": kind, "message": text}, "request_id": request_id}, headers
-        )
+        error: dict[str, Any] = {"type": kind, "message": text}
+        if details is not None:
+            error["details"] = details
+        return cls.json(status, {"type": "error", "error": error, "request_id": request_id}, headers)
 
     @classmethod
     def hang(cls) -> Script:

@@ -27,6 +27,7 @@ def check(request: Request, *, counting: bool) -> None:
     """Raise InvalidRequestError for the first fault; `max_tokens` may be missing where tokens are only counted."""
     if not counting:
         _check_max_tokens(request)
+        _check_thread(request)
     _check_sampling(request)
     _check_thinking(request)
     _check_tools(request)
@@ -52,6 +53,16 @@ def _check_max_tokens(request: Request) -> None:
         tokens <= MAX_OUTPUT_TOKENS,
         f"max_tokens: {tokens} > {MAX_OUTPUT_TOKENS}, which is the maximum allowed number of output tokens for {request.model}",
     )
+
+
+def _check_thread(request: Request) -> None:
+    """Refuse to keep a conversation. The code makes Anthropic's SDKs send all of it, and go on so: their tool runners begin
+    with a thread (https://platform.claude.com/docs/en/build-with-claude/message-threads)."""
+    if request.thread is not None:
+        raise InvalidRequestError(
+            f"thread: {request.model} keeps no message threads; send the whole conversation.",
+            details={"error_code": "thread_unsupported_request"},
+        )
 
 
 def _check_sampling(request: Request) -> None:

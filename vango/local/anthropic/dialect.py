@@ -40,7 +40,9 @@ def answer(call: HttpCall) -> Script:
     try:
         script = route(call.body)
     except VangoError as exc:
-        return Script.error(exc.status, exc.message, retry_after=exc.retry_after, request_id=request_id)
+        return Script.error(
+            exc.status, exc.message, retry_after=exc.retry_after, details=exc.details, request_id=request_id
+        )
     return _with_request_id(script, request_id)
 
 

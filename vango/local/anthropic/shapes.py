@@ -103,6 +103,7 @@ class Request(msgspec.Struct):
     stream: bool | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
+    thread: dict[str, Any] | None = None
 
     @property
     def structure(self) -> OutputFormat | None:
