@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vango.config import Settings
 from vango.errors import VangoError as Error
 
 if TYPE_CHECKING:
     from vango.app.serve import serve
 
-__all__ = ["Error", "serve"]
+__all__ = ["Error", "Settings", "serve"]
 
 
 def __getattr__(name: str) -> Any:
