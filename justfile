@@ -9,8 +9,8 @@ default:
 # Make the virtual environment with everything that development needs.
 setup:
     test -x {{bin}}/python || python3 -m venv .venv
-    {{bin}}/pip install --quiet --require-hashes -r requirements.lock
-    {{bin}}/pip install --quiet --no-deps -e .
+    {{bin}}/pip install --quiet --require-hashes -r requirements.lock -r requirements-build.lock
+    {{bin}}/pip install --quiet --no-deps --no-build-isolation -e .
 
 # Run the gateway.
 serve *arguments: setup

@@ -44,12 +44,12 @@ async def test_messages_and_streams_over_tls(authority: trustme.CA, tmp_path: Pa
 
 async def test_http_2_is_spoken_only_where_it_is_configured(authority: trustme.CA, tmp_path: Path) -> None:
     for http2, version in ((False, "HTTP/1.1"), (True, "HTTP/2")):
-        async with running(settings(authority, tmp_path, http2=http2)) as server:
-            async with httpx.AsyncClient(
-                base_url=server.url, verify=trusting(authority), http2=True, trust_env=False
-            ) as http:
-                whole = await http.post("/v1/messages", json=HELLO)
-                streamed = await http.post("/v1/messages", json={**HELLO, "stream": True})
+        async with (
+            running(settings(authority, tmp_path, http2=http2)) as server,
+            httpx.AsyncClient(base_url=server.url, verify=trusting(authority), http2=True, trust_env=False) as http,
+        ):
+            whole = await http.post("/v1/messages", json=HELLO)
+            streamed = await http.post("/v1/messages", json={**HELLO, "stream": True})
 
         assert whole.http_version == version
         assert whole.status_code == 200
