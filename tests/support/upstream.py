@@ -6,6 +6,7 @@ a script of one's own is an async function that gets a `Peer`. A delay is a `tri
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -93,6 +94,13 @@ def trusting_context() -> ssl.SSLContext:
     return context
 
 
+def server_context(host: str) -> ssl.SSLContext:
+    """Return a server's context with a certificate for `host` by the test authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate_authority().issue_cert(host).configure_cert(context)
+    return context
+
+
 @dataclass
 class Received:
     """A request as it came; header names are lower case."""
@@ -124,6 +132,8 @@ class Peer:
         while not self._reader.whole:
             if not await self._feed():
                 return None
+        if len(self._reader.whole) == 1:
+            self._reader.has_head = False
         return self._record(self._reader.whole.popleft())
 
     async def request_head(self) -> Received | None:
@@ -152,6 +162,13 @@ class Peer:
         """Read and drop what still comes, until the client closes or resets."""
         while await self._receive():
             pass
+
+    async def wait_failed(self) -> None:
+        """Read nothing, and wait until the connection fails: only a reset is seen past bytes that nobody reads."""
+        waiting = select.poll()
+        waiting.register(self.tcp.socket.fileno(), 0)  # errors only
+        while not waiting.poll(0):  # noqa: ASYNC110 - no wait of trio is for errors alone
+            await trio.sleep(0.001)
 
     async def half_close(self) -> None:
         """Send an end and go on reading."""
@@ -205,6 +222,7 @@ class Upstream:
     """Listens on loopback for as long as its block lasts, and runs `script` for every connection.
 
     `accepted`, `open` and `closed` count connections: all, those alive, those whose client was seen to leave.
+    Waiting for any of them fails after ten seconds.
     `script` and the TLS `context` may be changed for connections to come.
     """
 
@@ -217,8 +235,7 @@ class Upstream:
         self.script = script
         self.context: ssl.SSLContext | None = None
         if tls:
-            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            certificate_authority().issue_cert(certified_for).configure_cert(self.context)
+            self.context = server_context(certified_for)
         self._changed = trio.Event()
         self._tasks = trio.open_nursery()
 
@@ -266,8 +283,9 @@ class Upstream:
         self._changed = trio.Event()
 
     async def _wait_for(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await self._changed.wait()
+        with trio.fail_after(10):
+            while not condition():
+                await self._changed.wait()
 
     async def _serve(self, tcp: trio.SocketStream) -> None:
         stream: Stream = tcp
@@ -296,10 +314,11 @@ class _RequestReader:
         self.current = Received()
         self.whole: deque[Received] = deque()
         self.has_head = False
+        self._body = bytearray()
         self.parser = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
-        self.current, self.has_head = Received(), False
+        self.current, self.has_head, self._body = Received(), False, bytearray()
 
     def on_url(self, url: bytes) -> None:
         self.current.target += url.decode()
@@ -312,7 +331,8 @@ class _RequestReader:
         self.has_head = True
 
     def on_body(self, body: bytes) -> None:
-        self.current.body += body
+        self._body += body
 
     def on_message_complete(self) -> None:
+        self.current.body = bytes(self._body)
         self.whole.append(self.current)

@@ -155,7 +155,7 @@ class HttpLink:
     def _push(self) -> None:
         unsent, pipe = self._unsent, self._pipe
         try:
-            while unsent:
+            while unsent and pipe.turns <= _TURNS:
                 piece = unsent[-1]
                 taken = pipe.push(piece)
                 if taken == len(piece):

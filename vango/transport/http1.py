@@ -22,7 +22,7 @@ MAX_BARREN_BYTES = 2 * MAX_HEAD_BYTES
 """Bound of bytes in a row that bring neither head nor body: unfinished headers, trailers, chunk extensions."""
 
 _TARGET = re.compile(r"/[!-~]*")
-_AUTHORITY = re.compile(r"[!-.0-~]+")
+_AUTHORITY = re.compile(r"[-.:%_\[\]0-9A-Za-z]+")
 _NAMES = re.compile(r"[-!#$%&'*+.^_`|~0-9a-z]+")
 _VALUES = re.compile(r"[\t -~\x80-\xff]*")
 # The link frames the request itself; a second word on it from the call would be request smuggling.
@@ -117,15 +117,11 @@ class ResponseParser:
                 self.keep_alive = False
             else:
                 self._fail(self._refusal or f"The provider's answer is not valid HTTP/1.1: {exc}.", exc)
-            return
-        if self.is_complete or self.pieces:
-            self._barren_bytes = 0
-            if self._is_head_request:
-                self.pieces.clear()
-        else:
-            self._barren_bytes += len(data)
-            if self._barren_bytes > MAX_BARREN_BYTES:
-                self._fail("The provider's answer has no end of headers.", None)
+        if self._is_head_request:
+            self.pieces.clear()
+        self._barren_bytes = 0 if self.pieces else self._barren_bytes + len(data)
+        if self._barren_bytes > MAX_BARREN_BYTES and not self.is_complete and self.fault is None:
+            self._fail("The provider's answer has no end of headers.", None)
 
     def feed_eof(self) -> None:
         """Take note that no more will come, which ends an answer without a length and breaks any other."""

@@ -186,8 +186,6 @@ class TlsPipe(TcpPipe):
 
     def pull(self) -> bytes | None:
         self.turns += 1
-        if self._fault is not None:
-            raise self._fault
         pieces: list[bytes] = []
         size = 0
         filled: int | None = READ_BYTES
@@ -207,9 +205,7 @@ class TlsPipe(TcpPipe):
                     return b""
                 pieces.append(data)
                 size += len(data)
-            self.flush()  # reading may call for an answer, such as new keys
-        except OSError as exc:
-            self._fault = exc
+        except OSError:  # which the next read meets again
             if not pieces:
                 raise
         if not pieces:
@@ -219,7 +215,7 @@ class TlsPipe(TcpPipe):
     def is_quiet(self) -> bool:
         # A readable socket may hold no more than session tickets, which reading takes care of.
         try:
-            return self.pull() is None and not self._sealed
+            return self.pull() is None
         except OSError:
             return False
 
@@ -262,9 +258,6 @@ async def open_pipe(host: str, port: int, context: ssl.SSLContext | None) -> Tcp
         raise transport_error(exc) from exc
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        # trio's streams keep 16 KiB unsent at most, which costs a long prompt many wakes; zero is the system's default.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
     tcp = TcpPipe(sock)
     if context is None:
         return tcp
