@@ -9,7 +9,7 @@ from tests.support.recordings import Case, cases
 from tests.support.targets import target
 from vango.providers.anthropic import AnthropicCodec
 from vango.types.fold import Fold
-from vango.wire.sse import Splitter
+from vango.wire.sse import Splitter, frame
 
 
 def fold(stream: bytes) -> dict[str, Any] | None:
@@ -41,14 +41,16 @@ def test_a_recorded_stream_adds_up(case: Case) -> None:
 
 
 def test_arguments_that_were_cut_off_stay_text() -> None:
-    stream = (
-        b'event: message_start\ndata: {"type":"message_start","message":{"content":[]}}\n\n'
-        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","input":{}}}\n\n'
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\\"a\\": 1"}}\n\n'
-        b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
-    )
+    call = {"type": "tool_use", "input": {}}
+    delta = {"type": "input_json_delta", "partial_json": '{"a": 1'}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": call},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+    ]
 
-    message = fold(stream)
+    message = fold(b"".join(frame(event["type"], json.dumps(event).encode()).raw for event in events))
 
     assert message is not None
     assert message["content"] == [{"type": "tool_use", "input": '{"a": 1'}]
