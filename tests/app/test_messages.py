@@ -40,7 +40,7 @@ async def test_a_stream_has_the_events_of_the_contract() -> None:
 async def test_one_line_is_logged_for_a_request() -> None:
     async with running() as server:
         await server.post()
-        (line,) = server.lines()
+        (line,) = await server.wait_lines(1)
 
     assert line["status"] == 200
     assert line["model"] == "sandbox/chat"
@@ -54,7 +54,7 @@ async def test_what_is_said_is_logged_only_where_the_operator_wants_it() -> None
     async with running({"observability": {"logging": {"content": True}}}) as server:
         whole = await server.post()
         await server.post({**HELLO, "stream": True})
-        lines = server.lines()
+        lines = await server.wait_lines(2)
 
     for line in lines:
         assert line["content"] == {"messages": HELLO["messages"], "output": whole.json()["content"]}

@@ -7,6 +7,9 @@ import socket
 import ssl
 from typing import Any
 
+import h2.connection
+import h2.events
+import h2.settings
 import httpx
 import pytest
 import quart
@@ -63,14 +66,12 @@ async def test_quart_responses_close_where_the_client_asked_for_it(request_bytes
 
 
 async def test_an_idle_connection_is_closed_after_quart_has_answered_on_it() -> None:
-    async with serving(quart_app(), limits=Limits(keep_alive=0.1)) as server, await server.connect() as client:
+    async with serving(quart_app(), limits=Limits(keep_alive=0.4)) as server, await server.connect() as client:
         for _ in range(3):
             assert (await client.ask(GET)).body == b"ok"
             await trio.sleep(0.05)
-        began = trio.current_time()
 
         assert await client.rest() == (b"", "eof")
-        assert trio.current_time() - began < 0.5
 
 
 async def test_a_connection_that_never_speaks_is_closed() -> None:
@@ -88,7 +89,8 @@ async def test_a_quart_stream_to_a_client_that_never_reads_does_not_hold_up_the_
         assert (await client.rest())[1] == "reset"
 
 
-async def test_a_client_that_stops_reading_is_cut_off_and_the_app_hears_of_it() -> None:
+async def test_a_client_that_stops_reading_is_cut_off_and_the_app_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)  # with it, the kernel may be faster
     sent = 0
     told = trio.Event()
 
@@ -117,8 +119,8 @@ async def test_a_client_that_stops_reading_is_cut_off_and_the_app_hears_of_it() 
             await told.wait()
 
         assert (await client.rest())[1] == "reset"
-        # The kernel's buffer, and nothing that grows here.
-        assert sent < 16_000_000
+        # Little in the kernel, and nothing that grows here.
+        assert sent < 2_000_000
 
 
 async def test_a_slow_reader_of_a_big_body_is_not_cut_off_while_it_makes_progress() -> None:
@@ -130,7 +132,7 @@ async def test_a_slow_reader_of_a_big_body_is_not_cut_off_while_it_makes_progres
         await body(send, bytes(size))
 
     async with (
-        serving(app, limits=Limits(write_timeout=0.2)) as server,
+        serving(app, limits=Limits(write_timeout=1)) as server,
         await server.connect(receive_buffer=65536) as client,
     ):
         await client.send(GET)
@@ -140,10 +142,45 @@ async def test_a_slow_reader_of_a_big_body_is_not_cut_off_while_it_makes_progres
         while read < size:
             read += len(await client.more())
             client._buffer = b""
-            if trio.current_time() - began < 0.6:
-                await trio.sleep(0.005)
+            if trio.current_time() - began < 1.2:
+                await trio.sleep(0.02)
 
-        assert (read, trio.current_time() - began > 0.4) == (size, True)
+        assert read == size
+
+
+async def test_a_write_that_is_cancelled_half_way_is_the_last_one() -> None:
+    cut = trio.Event()
+
+    @http
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        with trio.move_on_after(0.05):
+            await body(send, bytes(8_000_000), more=True)
+        await body(send, b"as if nothing had happened")
+        cut.set()
+
+    async with serving(app) as server, await server.connect(receive_buffer=4096) as client:
+        await client.send(GET)
+        with trio.fail_after(PATIENCE):
+            await cut.wait()
+
+        assert (await client.rest())[1] == "reset"
+
+
+async def test_an_answer_survives_a_client_that_sends_on_before_it_reads() -> None:
+    @http
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send, 413)
+        await body(send, b"too large")
+
+    async with serving(app) as server, await server.connect() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n")
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        for _ in range(10):
+            await client.send(bytes(50_000))
+            await trio.testing.wait_all_tasks_blocked(0.001)
+
+        assert (await client.reply()).body == b"too large"
 
 
 async def test_an_answer_over_an_unread_upload_arrives_and_little_more_is_taken() -> None:
@@ -506,11 +543,11 @@ async def test_the_kernel_drops_peers_that_vanish_and_never_waits_to_send() -> N
         (listener,) = sockets
         options = {
             name: listener.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
-            for name in ("TCP_USER_TIMEOUT", "TCP_NODELAY", "TCP_KEEPIDLE")
+            for name in ("TCP_USER_TIMEOUT", "TCP_NODELAY", "TCP_KEEPIDLE", "TCP_NOTSENT_LOWAT")
         }
         drain.begin()
 
-    assert options == {"TCP_USER_TIMEOUT": 7000, "TCP_NODELAY": 1, "TCP_KEEPIDLE": 30}
+    assert options == {"TCP_USER_TIMEOUT": 7000, "TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_NOTSENT_LOWAT": 131072}
 
 
 # TLS
@@ -534,6 +571,27 @@ async def test_a_handshake_that_does_not_come_to_an_end_is_given_up(tls: Any) ->
         await client.send(b"\x16\x03\x01")
 
         assert (await client.rest())[1] == "reset"
+
+
+async def test_an_answer_over_an_unread_tls_upload_arrives_and_ends_politely(tls: Any) -> None:
+    @http
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send, 413)
+        await body(send, b"too large")
+
+    async with serving(app, tls=tls[0]) as server, await server.connect(tls=tls[1]) as client:
+        reply = await client.ask(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + bytes(1000))
+
+        assert (reply.body, await client.rest()) == (b"too large", (b"", "eof"))
+
+
+async def test_a_handshake_under_way_does_not_hold_up_the_end(tls: Any) -> None:
+    async with serving(echo, tls=tls[0], grace=60) as server, await server.connect() as silent:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        server.drain.begin()
+
+        assert await server.wait_ended() < 0.5
+        assert (await silent.rest())[1] == "reset"
 
 
 async def test_clear_text_on_a_tls_port_harms_no_one(tls: Any) -> None:
@@ -687,6 +745,37 @@ async def test_a_websocket_peer_that_answers_no_ping_is_dropped_and_one_that_doe
         with pytest.raises(ConnectionResetError):
             while await dead.raw.more():
                 pass
+
+
+async def test_a_websocket_that_has_ended_leaves_no_task_behind() -> None:
+    async with serving(websocket_app([])) as server:
+        before = trio.lowlevel.current_statistics().tasks_living
+        async with await open_websocket(server) as ws:
+            await ws.send(CloseConnection(code=1000))
+            await ws.receive()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_a_websocket_inside_http2_is_refused_because_its_guards_are_not_there() -> None:
+    protocol = h2.connection.H2Connection()
+    async with serving(websocket_app([]), http2=True) as server, await server.connect() as client:
+        protocol.initiate_connection()
+        await client.send(protocol.data_to_send())
+        headers = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "x")]
+        protocol.send_headers(1, [*headers, (":path", "/ws"), ("sec-websocket-version", "13")])
+        await client.send(protocol.data_to_send())
+        events: list[Any] = []
+        while not any(isinstance(event, h2.events.StreamReset) for event in events):
+            events += protocol.receive_data(await client.more())
+
+    offers = [
+        event.changed_settings[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL].new_value
+        for event in events
+        if isinstance(event, h2.events.RemoteSettingsChanged)
+    ]
+    assert offers == [0]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,23 @@ from vango.transport.sandbox import SandboxTransport
 HELLO: dict[str, Any] = {"model": "sandbox/chat", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}
 
 
+class Log(io.StringIO):
+    """A log that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = trio.Event()
+
+    def write(self, text: str) -> int:
+        self._written.set()
+        self._written = trio.Event()
+        return super().write(text)
+
+    async def written(self) -> None:
+        """Wait for the next write."""
+        await self._written.wait()
+
+
 @dataclass
 class Running:
     """What a test can do with its server. `sandbox` scripts the sandbox provider's upstream."""
@@ -30,13 +47,20 @@ class Running:
     port: int
     serving: Serving
     sandbox: SandboxTransport
-    log: io.StringIO
+    log: Log
     http: httpx.AsyncClient
     scope: trio.CancelScope
 
     @property
     def gateway(self) -> LocalGateway:
         return self.serving.gateway
+
+    async def wait_lines(self, count: int, event: str = "request_complete") -> list[dict[str, Any]]:
+        """Wait for so many lines: a line is written after its answer has left."""
+        with trio.fail_after(5):
+            while len(self.lines(event)) < count:
+                await self.log.written()
+        return self.lines(event)
 
     def lines(self, event: str = "request_complete") -> list[dict[str, Any]]:
         found = [json.loads(line) for line in self.log.getvalue().splitlines()]
@@ -53,7 +77,7 @@ async def running(settings: Settings | dict[str, Any] | None = None, **gateway_o
     given = given.model_copy(update={"server": given.server.model_copy(update={"port": 0})})
     played = gateway_options.pop("sandbox", None) or SandboxTransport(sandbox.answer, keep_calls=100)
     gateway = LocalGateway(given, sandbox=played, **gateway_options)
-    log = io.StringIO()
+    log = Log()
     async with trio.open_nursery() as nursery:
         serving = await nursery.start(partial(serve, gateway=gateway, log=log))
         url = serving.urls[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from vango.errors import InvalidRequestError, VangoError
+from vango.app.exchange import id_headers, new_request_id
+from vango.errors import ApiError, InvalidRequestError, OverloadedError, VangoError
 from vango.wire import json
 from vango.wire.sse import Frame, frame
 
@@ -84,6 +86,19 @@ def error_frame(exchange: Exchange, error: VangoError) -> Frame:
     """Return the terminal event of a stream that failed after it had begun."""
     exchange.error_type = error.type
     return frame("error", envelope(exchange, error))
+
+
+def refuse(status: int, message: str) -> tuple[RawHeaders, bytes]:
+    """Return headers and body of an answer that the server makes before there is a request to look at."""
+    error: VangoError
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        error = OverloadedError(message)
+    elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        error = ApiError(message)
+    else:
+        error = InvalidRequestError(message, status=status)  # 501 and 505 too: what was sent is at fault
+    request_id = new_request_id()
+    return [JSON, *id_headers(request_id)], json.encode(error.envelope(request_id))
 
 
 def error_headers(error: VangoError) -> RawHeaders:

@@ -6,6 +6,7 @@ into the envelope, and writes the one log line and the metrics. `POST /v1/messag
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     Scope = dict[str, Any]
     ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
     Endpoint = Callable[[Exchange, Receive, Send], Awaitable[None]]
+
+# Labels as DNS has them: Quart fails on others before any of its handlers is asked.
+_HOST = re.compile(
+    rb"(?:(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|\[[0-9A-Fa-f:.]{2,45}\])?(?::[0-9]{0,5})?", re.ASCII
+)
 
 CLOSED_REQUEST = 499
 """The status that logs and metrics give to a request whose client left before an answer began."""
@@ -81,6 +87,8 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
+        if scope["type"] == "websocket":
+            scope, receive, send = _as_get(scope, receive, send)
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
@@ -94,15 +102,10 @@ class Edge:
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         origin = exchange.headers.get(b"origin") if self._cors else None
-        if origin is not None and (self._any_origin or origin in self._cors):
-            send = _with_headers(
-                send,
-                [
-                    (b"access-control-allow-origin", origin),
-                    (b"vary", b"origin"),
-                    (b"access-control-expose-headers", EXPOSED),
-                ],
-            )
+        if origin is not None and not (self._any_origin or origin in self._cors):
+            origin = None
+        if self._cors:
+            send = _with_headers(send, _cross_origin(origin))
         try:
             _settle_target(scope, exchange)
             path: str = scope["path"]
@@ -133,10 +136,10 @@ class Edge:
         except VangoError as error:
             if exchange.status == 0:
                 await send_error(exchange, send, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the edge: it is logged, and answered where that is still possible
             self._log.exception("request_failed", request_id=exchange.request_id, path=exchange.path)
             if exchange.status != 0:
-                raise
+                return  # the server breaks off an answer that has not ended
             failure = ApiError("Something went wrong here; the log of this server knows more.")
             failure.__cause__ = error
             await send_error(exchange, send, failure)
@@ -169,21 +172,55 @@ class Edge:
 
 def _settle_target(scope: Scope, exchange: Exchange) -> None:
     """Let only targets through that mean one path to everybody: `/…`, or an absolute URL of the host the request is for."""
+    host = exchange.headers.get(b"host", b"").strip()
+    if not _HOST.fullmatch(host):
+        raise InvalidRequestError("The Host header must be a host name or an address.")
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     if raw.startswith(b"/"):
         return
     scheme, _, rest = raw.partition(b"://")
     if scheme.lower() in (b"http", b"https"):
         authority, slash, path = rest.partition(b"/")
-        if authority and authority.lower() == exchange.headers.get(b"host", b"").strip().lower():
+        if authority and authority.lower() == host.lower():
             scope["raw_path"] = slash + path or b"/"
             scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
             return
     raise InvalidRequestError("The request target must be a path that begins with '/'.")
 
 
+def _as_get(scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive, Send]:
+    """Turn a WebSocket handshake into an ordinary GET: HTTP lets a server pass over an upgrade that it has no use for."""
+    asked = False
+
+    async def request() -> dict[str, Any]:
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return {"type": "http.disconnect"}
+
+    async def answer(message: dict[str, Any]) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+    return {**scope, "type": "http", "method": "GET", "scheme": scheme}, request, answer
+
+
 def _wrong_method(exchange: Exchange) -> InvalidRequestError:
     return InvalidRequestError(f"{exchange.method} is not a method of {exchange.path}.", status=405)
+
+
+def _cross_origin(origin: bytes | None) -> RawHeaders:
+    """Return what tells a browser that a page of `origin` may read the answer, or nobody's; caches are told the difference."""
+    if origin is None:
+        return [(b"vary", b"origin")]
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"vary", b"origin"),
+        (b"access-control-expose-headers", EXPOSED),
+    ]
 
 
 async def _preflight(exchange: Exchange, send: Send) -> None:

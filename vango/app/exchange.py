@@ -40,7 +40,7 @@ class Exchange:
         self.path = "unmatched"
         self.address = client_address(scope, self.raw_headers, trusted)
         given = self.headers.get(b"x-request-id", b"")
-        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_request_id()
         self.caller: Caller | None = None
         self.outcome = Outcome()
         self.status = 0
@@ -51,9 +51,8 @@ class Exchange:
 
     @property
     def id_headers(self) -> RawHeaders:
-        """The request id under both of its names; the Anthropic SDKs read `request-id`."""
-        value = self.request_id.encode()
-        return [(b"x-request-id", value), (b"request-id", value)]
+        """The request id as headers."""
+        return id_headers(self.request_id)
 
     def credential(self) -> Credential | None:
         """Return the key that the caller showed, if any."""
@@ -86,9 +85,20 @@ class Exchange:
         return self.headers.get(b"x-vango-strict", b"").strip().lower() == b"true"
 
 
+def new_request_id() -> str:
+    """Return an id for a request whose caller gave none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
+def id_headers(request_id: str) -> RawHeaders:
+    """Return a request id under both of its names; the Anthropic SDKs read `request-id`."""
+    value = request_id.encode()
+    return [(b"x-request-id", value), (b"request-id", value)]
+
+
 def client_address(scope: Mapping[str, Any], headers: RawHeaders, trusted: Sequence[Network]) -> str:
     """Return the client's address: the peer's, or the nearest untrusted one in X-Forwarded-For where the peer is trusted."""
-    peer: str = (scope.get("client") or ("unknown",))[0]
+    peer = _plain((scope.get("client") or ("unknown",))[0])
     if not trusted or not _within(peer, trusted):
         return peer
     forwarded = [
@@ -102,10 +112,20 @@ def client_address(scope: Mapping[str, Any], headers: RawHeaders, trusted: Seque
             ipaddress.ip_address(address)
         except ValueError:
             break
-        peer = address
-        if not _within(address, trusted):
+        peer = _plain(address)
+        if not _within(peer, trusted):
             break
     return peer
+
+
+def _plain(address: str) -> str:
+    """Write an IPv4 address that came mapped into IPv6 (`::ffff:192.0.2.1`, of a socket that takes both) as what it is."""
+    if not address.lower().startswith("::ffff:"):
+        return address
+    try:
+        return str(ipaddress.IPv6Address(address).ipv4_mapped or address)
+    except ValueError:
+        return address
 
 
 def _within(address: str, networks: Sequence[Network]) -> bool:

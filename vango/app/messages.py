@@ -5,6 +5,7 @@ One nursery a request: the endpoint, and beside it the watch for a client that h
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,12 +18,15 @@ from vango.types.messages import MessageRequest, read_request
 from vango.wire import json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vango.app.answers import Receive, Send
     from vango.app.exchange import Exchange, RawHeaders
     from vango.app.gate import Gate
     from vango.config import Settings
     from vango.gateway import LocalGateway
     from vango.types.call import Caller
+    from vango.wire.sse import Frame
 
 STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -30,6 +34,7 @@ STREAM = [
     (b"x-accel-buffering", b"no"),
 ]
 MAX_LOSS_HEADER = 2048
+_NOT_SHOWN = re.compile(r"[^!-:<-~]")
 
 
 class UpstreamEndpoint:
@@ -138,8 +143,7 @@ class Messages(UpstreamEndpoint):
             fold = Fold() if exchange.content is not None else None
             try:
                 async for batch in stream:
-                    if fold is not None:
-                        fold.feed(batch)
+                    fold = _folded(fold, batch)
                     exchange.finished = stream.done
                     body = batch[0].raw if len(batch) == 1 else b"".join([item.raw for item in batch])
                     await send(_body(body, more=not stream.done))
@@ -154,6 +158,16 @@ class Messages(UpstreamEndpoint):
             await stream.finish()
 
 
+def _folded(fold: Fold | None, batch: Sequence[Frame]) -> Fold | None:
+    """Add a batch up for the log; an upstream whose events make no message is relayed all the same, and logged without."""
+    try:
+        if fold is not None:
+            fold.feed(batch)
+    except (LookupError, TypeError, AttributeError, AssertionError, *json.MALFORMED):
+        return None
+    return fold
+
+
 def _body(data: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
@@ -164,10 +178,9 @@ def _provider_headers(exchange: Exchange) -> RawHeaders:
     if outcome.provider_request_id:
         headers.append((b"x-provider-request-id", _latin(outcome.provider_request_id)))
     if outcome.losses:
-        report = "; ".join(outcome.losses)
-        if len(report) > MAX_LOSS_HEADER:
-            report = report[: MAX_LOSS_HEADER - 1] + "…"
-        headers.append((b"x-vango-loss", report.encode("utf-8")))
+        # Paths hold names that the caller chose.
+        report = "; ".join(_NOT_SHOWN.sub("?", loss) for loss in outcome.losses)
+        headers.append((b"x-vango-loss", report[:MAX_LOSS_HEADER].encode()))
     return headers
 
 

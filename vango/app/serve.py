@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import trio
 from prometheus_client.multiprocess import mark_process_dead
 
+from vango.app.answers import refuse
 from vango.app.factory import make_app
 from vango.app.listen import address, bind, reserve
 from vango.app.server import Drain, Limits, serve_app
@@ -64,8 +65,8 @@ async def serve(
     logger = make_log(log or sys.stdout, level=logging.level, style=logging.format)
     for sentence in unused(settings):
         logger.warning("setting_unused", message=sentence)
-    sockets = bind(server.host, server.port, reuse_port=reuse_port)
     tls = _tls(settings)
+    sockets = bind(server.host, server.port, reuse_port=reuse_port)
     try:
         async with gateway or LocalGateway(settings) as entered:
             running = Serving(_urls(settings, sockets), entered, drain)
@@ -105,6 +106,8 @@ async def _serve_app(
         http2=server.http2,
         grace=server.shutdown_grace_seconds,
         drain=drain,
+        refuse=refuse,
+        log=logger,
         task_status=task_status,
     )
 

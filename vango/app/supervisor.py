@@ -49,7 +49,7 @@ async def supervise(
 ) -> int:
     """Run a command in that many processes until a signal ends them; return the exit code for the parent.
 
-    SIGTERM and SIGINT reach the workers as SIGTERM, a second one as a second; SIGHUP as SIGHUP. Workers that have not
+    SIGTERM and SIGINT reach the workers as SIGTERM, a second one as SIGINT; SIGHUP as SIGHUP. Workers that have not
     ended `grace` and five seconds later are killed. `on_exit` is called with the number of each process that ended.
     The code is 1 if workers could not start or had to be killed, else 0. When cancelled, the workers are killed.
     """
@@ -102,8 +102,11 @@ class _Crew:
     def _end(self) -> None:
         if self._ending.is_set():
             self._hurried.set()
-        self._ending.set()
-        self._tell(signal.SIGTERM)
+            # Another number than the first: two signals alike are one, if a worker is slow to take the first.
+            self._tell(signal.SIGINT)
+        else:
+            self._ending.set()
+            self._tell(signal.SIGTERM)
 
     def _tell(self, number: signal.Signals) -> None:
         for process in self._alive:

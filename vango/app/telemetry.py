@@ -16,8 +16,9 @@ from vango.governance.pricing import usd
 from vango.wire import json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from prometheus_client import Metric
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
     from vango.app.exchange import Exchange
@@ -82,7 +83,7 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return generate_latest(registry)
-        return generate_latest(self.registry)
+        return generate_latest(_Lean(self.registry))
 
     def count(self, exchange: Exchange, seconds: float) -> None:
         """Count one finished exchange."""
@@ -118,6 +119,20 @@ class Metrics:
         return child
 
 
+class _Lean(CollectorRegistry):
+    """A registry without the time at which each series was made: twice the series, and nobody asked."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families."""
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
 # Local variables hold prompts and keys, so a traceback in the log shows none.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
@@ -133,7 +148,8 @@ def make_log(stream: TextIO, *, level: str, style: str) -> FilteringBoundLogger:
         processors += [_TRACEBACKS, _render_json]
     else:
         processors += [
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ]
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(stream),
@@ -142,6 +158,14 @@ def make_log(stream: TextIO, *, level: str, style: str) -> FilteringBoundLogger:
         cache_logger_on_first_use=True,
     )
     return logger
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what callers and providers may have put into a name to move a terminal's cursor or begin a line."""
+    return {
+        name: repr(value)[1:-1] if isinstance(value, str) and not value.isprintable() else value
+        for name, value in event.items()
+    }
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -176,5 +200,9 @@ def completed(exchange: Exchange, seconds: float) -> dict[str, Any]:
         "ip": exchange.address,
     }
     if exchange.content is not None:
-        fields["content"] = json.decode_any(json.encode(exchange.content))
+        written = json.encode(exchange.content)
+        try:
+            fields["content"] = json.decode_any(written)
+        except json.MALFORMED:  # syntax that only the caller's provider has to make sense of, such as 1e999
+            fields["content"] = written.decode(errors="replace")
     return fields

@@ -11,7 +11,6 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import structlog
 import trio
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.utils import parse_socket_addr
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from vango.app.server.serve import Serving
     from vango.app.server.wire import Message
 
-log = structlog.get_logger("vango.server")
-
 READ_BYTES = 64 * 1024
 # What a peer must take within write_timeout: a minimum speed for big answers rather than a maximum size.
 WRITE_SLICE = 64 * 1024
@@ -42,6 +39,10 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 1024 * 1024
 
 
+# What a client that connects during a drain has to ask its one question.
+LATE_SECONDS = 2.0
+
+
 class Connection:
     """A client, from accept to close."""
 
@@ -49,6 +50,7 @@ class Connection:
         self.serving = serving
         self.sock = sock
         self.secure = serving.tls is not None
+        self._late = serving.drain.draining
         self.reading = trio.CancelScope()
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
@@ -80,13 +82,12 @@ class Connection:
                 return
             async with trio.open_nursery() as nursery:
                 self.tasks = Tasks(self, nursery)
-                if await self._handshake():
-                    await self._serve()
+                await self._serve()
         except* Exception:
-            log.exception("connection_failed")
+            self.serving.log.exception("connection_failed")
         finally:
             self.abort()
-            self.serving.live.discard(self)
+            self.serving.forget(self)
 
     def _introduce(self) -> bool:
         """Learn both addresses; return whether the peer is still there."""
@@ -97,37 +98,42 @@ class Connection:
             return False
         return True
 
-    async def _handshake(self) -> bool:
-        context = self.serving.tls
-        protocol: type[Http1 | Http2] = Http1
-        if context is not None:
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
-            self._tls = trio.SSLStream(stream, context, server_side=True)
-            try:
-                with trio.fail_after(self.serving.limits.tls_handshake_timeout):
-                    await self._tls.do_handshake()
-            except (trio.BrokenResourceError, trio.TooSlowError):
-                return False
-            if self._tls.selected_alpn_protocol() == "h2":
-                protocol = Http2
-        self._protocol = protocol(self)
-        return True
-
     async def _serve(self) -> None:
         refused: Refused | None = None
-        self.reading.deadline = trio.current_time() + self.serving.limits.keep_alive
-        if self.serving.drain.draining:
-            self.drain()
         with self.reading:
             try:
-                await self._read()
+                protocol = await self._handshake()
+                if protocol is not None:
+                    await self._read(protocol)
             except Refused as refusal:
                 refused = refusal
-        await self._end(refused)
+        if self._protocol is None:
+            self.abort()
+        else:
+            await self._end(self._protocol, refused)
 
-    async def _read(self) -> None:
-        protocol = self._protocol
-        assert protocol is not None
+    async def _handshake(self) -> Http1 | Http2 | None:
+        """Return the protocol that was agreed on, or None where that failed."""
+        protocol: type[Http1 | Http2] = Http1
+        limits = self.serving.limits
+        if self.serving.tls is not None:
+            self.reading.deadline = trio.current_time() + limits.tls_handshake_timeout
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
+            self._tls = trio.SSLStream(stream, self.serving.tls, server_side=True)
+            try:
+                await self._tls.do_handshake()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+            if self._tls.selected_alpn_protocol() == "h2":
+                protocol = Http2
+        patience = min(limits.keep_alive, LATE_SECONDS) if self._late else limits.keep_alive
+        self.reading.deadline = trio.current_time() + patience
+        self._protocol = protocol(self)
+        if self.serving.drain.draining and not self._late:
+            self.drain()
+        return self._protocol
+
+    async def _read(self, protocol: Http1 | Http2) -> None:
         await protocol.initiate()
         while True:
             data = await self._receive()
@@ -143,9 +149,7 @@ class Connection:
                 await protocol.initiate()
                 await protocol.handle(RawData(upgrade.data))
 
-    async def _end(self, refused: Refused | None) -> None:
-        protocol = self._protocol
-        assert protocol is not None
+    async def _end(self, protocol: Http1 | Http2, refused: Refused | None) -> None:
         if refused is None and not self._answered and not self._left and protocol.overdue():
             refused = Refused(408, "The head of the request took too long.")
         exchange = protocol.exchange if isinstance(protocol, Http1) else None
@@ -357,7 +361,7 @@ class Tasks:
         try:
             await self._peer.serving.app(scope, inbox.receive, send_in_turn)
         except* Exception:
-            log.exception("app_failed", path=scope["path"])
+            self._peer.serving.log.exception("app_failed", path=scope["path"])
         await send(None)
 
     async def __aenter__(self) -> Tasks:

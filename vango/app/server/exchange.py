@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 import trio
 
 from vango.app.server.wire import status_line
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from vango.app.server.http1 import Http1
     from vango.app.server.limits import Headers
     from vango.app.server.wire import Message
-
-log = structlog.get_logger("vango.server")
 
 DISCONNECT: Message = {"type": "http.disconnect"}
 
@@ -195,7 +192,7 @@ class Exchange:
         try:
             await self._http.peer.serving.app(scope, self.receive, self.send)
         except* Exception:
-            log.exception("app_failed", path=scope["path"])
+            self._http.peer.serving.log.exception("app_failed", path=scope["path"])
         if self.left:
             return
         if self.started:

@@ -16,6 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from vango.app.server.connection import Connection
 from vango.app.server.hangups import Hangups
 from vango.app.server.limits import Limits, Refuse, refuse
+from vango.app.server.log import Log, plain_log
 from vango.app.server.wire import Message, Signature, WireConfig, closing_answer
 from vango.errors import ApiError
 
@@ -44,6 +45,9 @@ EXHAUSTED_SECONDS = 0.1
 # The peer changed its mind, or its network did, before it was accepted.
 GONE = {errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 ACCEPT_BURST = 64
+# What the kernel holds for a peer beyond what is under way. It would take megabytes, and call a socket writable again
+# only when a third of them is gone: too coarse to tell a slow reader from one that does not read.
+UNSENT_BYTES = 128 * 1024
 # Probes find a peer that vanished while its answer is being made: 30 s of silence, then three tries.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -58,15 +62,29 @@ class Serving:
     http2: bool
     drain: Drain
     refuse: Refuse
+    log: Log
     state: dict[str, Any] = field(default_factory=dict)
     live: set[Connection] = field(default_factory=set)
     hangups: Hangups = field(default_factory=Hangups)
     signature: Signature = field(default_factory=Signature)
     context: WorkerContext = field(default_factory=lambda: WorkerContext(None))
     turned_away: int = 0
+    _ended: trio.Event | None = None
 
     def __post_init__(self) -> None:
         self.config = WireConfig(self.limits, self.signature)
+
+    def forget(self, connection: Connection) -> None:
+        """Take note that a connection has ended."""
+        self.live.discard(connection)
+        if self._ended is not None:
+            self._ended.set()
+
+    async def wait_ended(self, connections: set[Connection]) -> None:
+        """Wait until none of these connections is left."""
+        while connections & self.live:
+            self._ended = trio.Event()
+            await self._ended.wait()
 
 
 async def serve_app(
@@ -79,22 +97,24 @@ async def serve_app(
     grace: float,
     drain: Drain,
     refuse: Refuse = refuse,
+    log: Log | None = None,
     task_status: trio.TaskStatus[list[socket.socket]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI app on bound sockets until the drain has ended; the sockets are closed then.
 
-    On drain nothing is accepted any more, idle connections close, and running requests have `grace` seconds; what is
-    left is cancelled and its sockets are reset. `refuse` writes the bodies of the answers that the server itself makes.
+    On drain idle connections close, and running requests have `grace` seconds; while there are some, new connections are
+    accepted for one request each, so that the app can refuse it. What is left is cancelled and its sockets are reset. `refuse` writes the bodies of the answers that the server itself makes,
+    `log` takes failures (standard error, if not given).
     HTTP/2 is spoken where TLS negotiates it or the client begins with its preface; never by an upgrade.
     """
-    serving = Serving(app, limits or Limits(), tls, http2, drain, refuse)
+    serving = Serving(app, limits or Limits(), tls, http2, drain, refuse, log or plain_log())
     if tls is not None:
         tls.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     try:
         async with _lifespan(app, serving.state), trio.open_nursery() as helpers:
             # Beside the connections: who hears peers leave, and who hears the second signal.
             helpers.start_soon(serving.hangups.run)
-            await _serve_connections(serving, sockets, grace, task_status)
+            await _serve_connections(serving, sockets, grace, lambda: task_status.started(sockets))
             helpers.cancel_scope.cancel()
     finally:
         for listener in sockets:
@@ -102,7 +122,7 @@ async def serve_app(
 
 
 async def _serve_connections(
-    serving: Serving, sockets: list[socket.socket], grace: float, task_status: trio.TaskStatus[list[socket.socket]]
+    serving: Serving, sockets: list[socket.socket], grace: float, started: Callable[[], None]
 ) -> None:
     drain = serving.drain
     async with trio.open_nursery() as watch:
@@ -117,17 +137,22 @@ async def _serve_connections(
                 for listener in sockets:
                     _listen(listener, serving.limits)
                     accepting.start_soon(_accept, serving, listener, connections)
-                task_status.started(sockets)
+                started()
                 await drain.wait()
+                connections.cancel_scope.deadline = trio.current_time() + grace
+                await serving.context.terminated.set()
+                for connection in list(serving.live):
+                    connection.drain()
+                # While something still runs, whoever comes is told so by the app, rather than refused by the kernel.
+                with trio.move_on_at(connections.cancel_scope.deadline):
+                    await serving.wait_ended(set(serving.live))
                 accepting.cancel_scope.cancel()
             for listener in sockets:
-                # Whoever connected before the drain is in the queue that closing would reset.
+                # Whoever has connected is in the queue that closing would reset.
                 _accept_waiting(serving, listener, connections, serving.limits.backlog)
                 listener.close()
-            await serving.context.terminated.set()
             for connection in list(serving.live):
                 connection.drain()
-            connections.cancel_scope.deadline = trio.current_time() + grace
         watch.cancel_scope.cancel()
 
 
@@ -137,7 +162,11 @@ def _listen(listener: socket.socket, limits: Limits) -> None:
         # Accepted sockets inherit these on Linux. A peer that acknowledges nothing is dropped by the kernel.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        options = {"TCP_USER_TIMEOUT": int(limits.write_timeout * 1000), **KEEPALIVE}
+        options = {
+            "TCP_USER_TIMEOUT": int(limits.write_timeout * 1000),
+            "TCP_NOTSENT_LOWAT": UNSENT_BYTES,
+            **KEEPALIVE,
+        }
         for name, value in options.items():
             if hasattr(socket, name):
                 listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -216,6 +245,7 @@ async def _lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
 
     async def send(message: Message) -> None:
         nonlocal fault
+        await trio.lowlevel.checkpoint()
         kind = message["type"]
         if kind.endswith(".failed"):
             fault = str(message.get("message", ""))
