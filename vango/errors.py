@@ -15,6 +15,7 @@ class VangoError(Exception):
     `param` is the path of the field at fault (`messages[0].content[2].source`), `code` a stable word for programs.
     `retry_after` is in seconds.
     `provider` names the provider that failed and `provider_error` is what it said (`{"type", "message"}`).
+    `details` is the object of that name in Anthropic's envelope: what its SDKs act on (`{"error_code": …}`).
     `status` is the HTTP status and `retryable` says whether another attempt may succeed; both default to the class's own.
     """
 
@@ -32,6 +33,7 @@ class VangoError(Exception):
         retry_after: float | None = None,
         provider: str | None = None,
         provider_error: dict[str, Any] | None = None,
+        details: dict[str, Any] | None = None,
         provider_request_id: str | None = None,
         retryable: bool | None = None,
     ) -> None:
@@ -43,6 +45,7 @@ class VangoError(Exception):
         self.retry_after = retry_after
         self.provider = provider
         self.provider_error = provider_error
+        self.details = details
         self.provider_request_id = provider_request_id
         self.retryable = self.default_retryable if retryable is None else retryable
 
@@ -60,6 +63,8 @@ class VangoError(Exception):
             error["provider"] = self.provider
         if self.provider_error is not None:
             error["provider_error"] = self.provider_error
+        if self.details is not None:
+            error["details"] = self.details
         return {"type": "error", "error": error, "request_id": request_id}
 
 

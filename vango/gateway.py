@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from pydantic import SecretStr
 
@@ -18,10 +18,12 @@ from vango.providers.registry import CODECS, Row, rows
 from vango.transport.http import HttpTransport
 from vango.transport.sandbox import SandboxTransport
 from vango.types.call import Credential
+from vango.types.messages import MAX_SHOWN
+from vango.wire import json
 from vango.wire.call import BaseUrl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -32,6 +34,29 @@ if TYPE_CHECKING:
     from vango.types.messages import MessageRequest
     from vango.types.models import Model
     from vango.wire.call import Origin
+
+
+class Page(NamedTuple):
+    """A part of a list: at most `limit` entries after one id, or the last ones before another."""
+
+    limit: int | None = None
+    after_id: str | None = None
+    before_id: str | None = None
+
+    def cut(self, entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+        """Return the page, and whether there is more in its direction."""
+        limit = len(entries) if self.limit is None else self.limit
+        if self.before_id is not None:
+            before = entries[: self._place(entries, "before_id", self.before_id)]
+            return before[max(0, len(before) - limit) :], len(before) > limit
+        after = entries[self._place(entries, "after_id", self.after_id) + 1 :] if self.after_id is not None else entries
+        return after[:limit], len(after) > limit
+
+    def _place(self, entries: list[dict[str, Any]], param: str, wanted: str) -> int:
+        for index, entry in enumerate(entries):
+            if entry["id"] == wanted:
+                return index
+        raise InvalidRequestError(f"{param}: {wanted[:MAX_SHOWN]!r} is not in this list.", param=param)
 
 
 class Gateway(Protocol):
@@ -113,9 +138,18 @@ class LocalGateway:
         return await self.engine.count_tokens(request, caller, outcome)
 
     def models(
-        self, *, provider: str | None = None, capability: str | None = None, configured: bool = False
+        self,
+        *,
+        provider: str | None = None,
+        capability: str | None = None,
+        configured: bool = False,
+        lifecycle: Collection[str] = (),
+        page: Page | None = None,
     ) -> dict[str, Any]:
-        """Return the catalogue as `GET /v1/models` shows it, filtered."""
+        """Return the catalogue as `GET /v1/models` shows it, filtered; `page` cuts `data` as Anthropic's list is cut.
+
+        Raises InvalidRequestError for a page that begins at a model which is not listed.
+        """
         shown = [
             item
             for item in self.providers.values()
@@ -126,7 +160,8 @@ class LocalGateway:
         providers: list[dict[str, Any]] = []
         for item in shown:
             models = [model for model in self.catalog.models(item.name) if _can(model, capability)]
-            data.extend(listed(model, f"{item.name}/{model.id}", now.date()) for model in models)
+            entries = [listed(model, f"{item.name}/{model.id}", now.date()) for model in models]
+            data.extend(entry for entry in entries if not lifecycle or entry["lifecycle"] in lifecycle)
             providers.append(
                 {
                     "id": item.name,
@@ -135,9 +170,10 @@ class LocalGateway:
                     "models": [describe(model, now) for model in models],
                 }
             )
+        data, has_more = page.cut(data) if page is not None else (data, False)
         return {
             "data": data,
-            "has_more": False,
+            "has_more": has_more,
             "first_id": data[0]["id"] if data else None,
             "last_id": data[-1]["id"] if data else None,
             "providers": providers,
@@ -167,7 +203,7 @@ class LocalGateway:
 
 
 def _refuse_voice(request: MessageRequest) -> None:
-    if "voice" in request.fields:
+    if "voice" in request.fields and json.kind(request.fields["voice"]) != "null":
         raise InvalidRequestError("voice: this version has no speech in messages.", param="voice", code="unsupported")
 
 
@@ -190,7 +226,8 @@ def _providers(settings: Settings) -> dict[str, Provider]:
     known = rows()
     for name, section in settings.providers.items():
         if section.kind is not None and section.base_url is not None:
-            known.setdefault(name, Row(name, name, CODECS[section.kind], section.base_url, needs_key=False))
+            needs_key = settings.auth.mode == "passthrough"  # else the caller's key would not be passed through
+            known.setdefault(name, Row(name, name, CODECS[section.kind], section.base_url, needs_key=needs_key))
     return {name: _provider(row, settings) for name, row in known.items()}
 
 

@@ -22,6 +22,7 @@ from vango.app.messages import CountTokens, Messages
 from vango.app.openapi import document
 from vango.app.telemetry import Metrics
 from vango.errors import ApiError, InvalidRequestError, NotFoundError, VangoError
+from vango.gateway import Page
 from vango.wire import json
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from vango.gateway import LocalGateway
 
 F = TypeVar("F")
+
+MAX_PAGE = 1000
+"""As Anthropic's list of models has it."""
 
 MAX_QUART_BODY = 64 * 1024
 """Nothing that Quart answers reads a body; what is sent all the same is not kept."""
@@ -85,16 +89,11 @@ def make_app(gateway: LocalGateway, *, drain: Drain, log: FilteringBoundLogger) 
 
 def _known_model(gateway: LocalGateway) -> Callable[[str, str], str]:
     """Return a function that names a model for a metric's label: its catalogue entry's id, else `other`."""
-    known: dict[tuple[str, str], str] = {}
 
     def label(provider: str, full_id: str) -> str:
-        name = known.get((provider, full_id))
-        if name is None:
-            entry = gateway.catalog.find(provider, full_id.removeprefix(f"{provider}/"))
-            if entry is None:
-                return "other"
-            name = known[provider, full_id] = f"{provider}/{entry.id}"
-        return name
+        # Not kept: a date may follow any name, so callers can make up as many as they like for one entry.
+        entry = gateway.catalog.find(provider, full_id.removeprefix(f"{provider}/"))
+        return f"{provider}/{entry.id}" if entry is not None else "other"
 
     return label
 
@@ -172,7 +171,7 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
 
     @app.get("/v1/models")
     async def models() -> Response:
-        _only({"provider", "capability", "configured", "limit", "after_id", "before_id", "beta"})
+        _only({"provider", "capability", "configured", "lifecycle[]", "limit", "after_id", "before_id", "beta"})
         capability = request.args.get("capability")
         if capability is not None and capability not in (*CAPABILITIES, *NATIVE_TOOLS):
             raise InvalidRequestError(
@@ -183,6 +182,8 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
                 provider=request.args.get("provider"),
                 capability=capability,
                 configured=_flag("configured"),
+                lifecycle=request.args.getlist("lifecycle[]"),
+                page=Page(_limit(), request.args.get("after_id"), request.args.get("before_id")),
             )
         )
 
@@ -247,6 +248,15 @@ def _flag(name: str) -> bool:
     if value not in ("true", "false", "1", "0"):
         raise InvalidRequestError(f"{name}: expected true or false.", param=name)
     return value in ("true", "1")
+
+
+def _limit() -> int | None:
+    given = request.args.get("limit")
+    if given is None:
+        return None
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:5]) <= MAX_PAGE:
+        raise InvalidRequestError(f"limit: expected a whole number from 1 to {MAX_PAGE}.", param="limit")
+    return int(given)
 
 
 def _only(known: set[str]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from vango.errors import AuthenticationError, InvalidRequestError, PermissionDeniedError
 from vango.types.call import Caller, Credential
+from vango.types.messages import MAX_SHOWN
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -76,9 +77,8 @@ class Keys:
             raise PermissionDeniedError("This server does not take provider keys from callers.", code="byok_disabled")
         for name, secret in provider_keys.items():
             if not _HEADER_SAFE.fullmatch(secret.get_secret_value()):
-                raise InvalidRequestError(
-                    f"{where}{name}: expected a key, got characters that no key has.", param=f"{where}{name}"
-                )
+                path = where + name if len(name) <= MAX_SHOWN else where.rstrip(".-")
+                raise InvalidRequestError(f"{path}: expected a key, got characters that no key has.", param=path)
         brought = {name: Credential(secret) for name, secret in provider_keys.items()}
         return msgspec.structs.replace(caller, provider_keys={**brought, **caller.provider_keys})
 

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_MESSAGES = 100_000
+"""Also the most content blocks, and the most entries of any other list: each costs microseconds to look at, so that
+a body of nothing but entries would hold everybody up for long."""
+
+MAX_FIELDS = 1000
+MAX_MODEL = 256
+"""Characters of a model's name, which is repeated in logs and errors."""
+
+MAX_SHOWN = 31
+"""A name of the caller's longer than this is not repeated in an error: it may be a key in the wrong place."""
 
 ROLES = ("user", "assistant", "system")
 
@@ -49,7 +58,7 @@ REQUEST: Mapping[str, Shape] = {
     "voice": Shape(("object",)),
     "extensions": Shape(("object",)),
     "provider_keys": Shape(("object",)),
-    "fallbacks": Shape(("array",)),
+    "fallbacks": Shape(("array", "string")),
 }
 """Every field may also be null, which means the same as leaving it out, unless it is required."""
 
@@ -132,22 +141,23 @@ def read_request(
 ) -> MessageRequest:
     """Read the body of `POST /v1/messages`; raises InvalidRequestError whose `param` is the path at fault."""
     fields = json.read_object(body, max_nesting=max_nesting)
+    if len(fields) > MAX_FIELDS:
+        raise InvalidRequestError(f"The body has more than {MAX_FIELDS} fields.")
     check(fields, REQUEST, "")
     given = {name for name, raw in fields.items() if json.kind(raw) != "null"}
-    model = json.text(fields["model"])
-    if not model.strip():
-        raise InvalidRequestError(
-            "model: expected a name like anthropic/claude-sonnet-4-5, got an empty string.", param="model"
-        )
-    blocks: dict[str, str] = {}
+    model = _model_name(fields["model"], "model")
+    blocks = _Blocks(max_messages)
     _check_messages(fields["messages"], max_messages, blocks)
     if "system" in given:
         _check_content(fields["system"], "system", blocks, texts_only=True)
-    for name in ("stop_sequences", "fallbacks"):
-        if name in given:
-            _check_strings(fields[name], name)
+    fallbacks: tuple[str, ...] = ()
+    if "stop_sequences" in given:
+        _check_strings(fields["stop_sequences"], "stop_sequences", max_messages)
+    if "fallbacks" in given and not is_anthropics_fallbacks(fields["fallbacks"]):
+        _check_strings(fields["fallbacks"], "fallbacks", max_messages)
+        fallbacks = _fallbacks(fields["fallbacks"])
     if "tools" in given:
-        _check_tools(fields["tools"])
+        _check_tools(fields["tools"], max_messages)
     keys = fields.pop("provider_keys", None)
     return MessageRequest(
         model=model,
@@ -155,11 +165,11 @@ def read_request(
         body=body if keys is None else b"",
         stream=bytes(fields.get("stream", b"")) == b"true",
         max_tokens=_count(fields["max_tokens"], "max_tokens") if "max_tokens" in given else None,
-        fallbacks=tuple(msgspec.json.decode(fields["fallbacks"], type=list[str])) if "fallbacks" in given else (),
+        fallbacks=fallbacks,
         provider_keys=_keys(keys) if keys is not None and "provider_keys" in given else {},
         headers=headers or {},
         strict=strict,
-        blocks=blocks,
+        blocks=blocks.first,
     )
 
 
@@ -181,12 +191,56 @@ def _misfit(path: str, expected: tuple[str, ...], found: str) -> InvalidRequestE
     return InvalidRequestError(f"{path}: expected {wanted}, got {ARTICLES[found]}.", param=path)
 
 
-def _check_messages(raw: msgspec.Raw, most: int, blocks: dict[str, str]) -> None:
-    messages = json.decode_array(raw)
+class _Blocks:
+    """The kinds of content block met so far, each with the path of its first, and how many more there may be."""
+
+    __slots__ = ("first", "left", "most")
+
+    def __init__(self, most: int) -> None:
+        self.first: dict[str, str] = {}
+        self.most = self.left = most
+
+    def note(self, kind: str, path: str) -> None:
+        """Count a block; raises InvalidRequestError for one too many."""
+        self.left -= 1
+        if self.left < 0:
+            raise InvalidRequestError(f"{path}: at most {self.most} content blocks in a request.", param=path)
+        self.first.setdefault(kind, path)
+
+
+def _model_name(raw: msgspec.Raw, path: str) -> str:
+    name = json.text(raw)
+    if not name.strip():
+        raise InvalidRequestError(
+            f"{path}: expected a name like anthropic/claude-sonnet-4-5, got an empty string.", param=path
+        )
+    if len(name) > MAX_MODEL or not name.isprintable():
+        raise InvalidRequestError(f"{path}: expected a name of at most {MAX_MODEL} printable characters.", param=path)
+    return name
+
+
+def is_anthropics_fallbacks(raw: msgspec.Raw) -> bool:
+    """Whether `fallbacks` is Anthropic's beta field of that name (`"default"`, or objects) rather than Vango's list of models."""
+    return json.kind(raw) == "string" or (
+        json.kind(raw) == "array" and any(json.kind(item) == "object" for item in json.decode_array(raw)[:1])
+    )
+
+
+def _fallbacks(raw: msgspec.Raw) -> tuple[str, ...]:
+    return tuple(_model_name(item, f"fallbacks[{index}]") for index, item in enumerate(json.decode_array(raw)))
+
+
+def _entries(raw: msgspec.Raw, path: str, most: int) -> list[msgspec.Raw]:
+    entries = json.decode_array(raw)
+    if len(entries) > most:
+        raise InvalidRequestError(f"{path}: at most {most} entries, got {len(entries)}.", param=path)
+    return entries
+
+
+def _check_messages(raw: msgspec.Raw, most: int, blocks: _Blocks) -> None:
+    messages = _entries(raw, "messages", most)
     if not messages:
         raise InvalidRequestError("messages: at least one message is required.", param="messages")
-    if len(messages) > most:
-        raise InvalidRequestError(f"messages: at most {most} messages, got {len(messages)}.", param="messages")
     for index, item in enumerate(messages):
         path = f"messages[{index}]"
         if (found := json.kind(item)) != "object":
@@ -202,7 +256,7 @@ def _check_messages(raw: msgspec.Raw, most: int, blocks: dict[str, str]) -> None
         _check_content(message.content, f"{path}.content", blocks)
 
 
-def _check_content(raw: msgspec.Raw, path: str, blocks: dict[str, str], *, texts_only: bool = False) -> None:
+def _check_content(raw: msgspec.Raw, path: str, blocks: _Blocks, *, texts_only: bool = False) -> None:
     found = json.kind(raw)
     if found == "string":
         return
@@ -217,7 +271,7 @@ def _check_content(raw: msgspec.Raw, path: str, blocks: dict[str, str], *, texts
         name = json.text(block["type"])
         if texts_only and name != "text":
             raise InvalidRequestError(f'{here}.type: expected "text".', param=f"{here}.type")
-        blocks.setdefault(name, here)
+        blocks.note(name, here)
         check(block, BLOCKS.get(name, {}), f"{here}.")
         if name in SOURCED:
             check(json.decode_fields(block["source"]), {"type": Shape(("string",), required=True)}, f"{here}.source.")
@@ -225,14 +279,14 @@ def _check_content(raw: msgspec.Raw, path: str, blocks: dict[str, str], *, texts
             _check_content(block["content"], f"{here}.content", blocks)
 
 
-def _check_strings(raw: msgspec.Raw, path: str) -> None:
-    for index, item in enumerate(json.decode_array(raw)):
+def _check_strings(raw: msgspec.Raw, path: str, most: int) -> None:
+    for index, item in enumerate(_entries(raw, path, most)):
         if (found := json.kind(item)) != "string":
             raise _misfit(f"{path}[{index}]", ("string",), found)
 
 
-def _check_tools(raw: msgspec.Raw) -> None:
-    for index, item in enumerate(json.decode_array(raw)):
+def _check_tools(raw: msgspec.Raw, most: int) -> None:
+    for index, item in enumerate(_entries(raw, "tools", most)):
         path = f"tools[{index}]"
         if (found := json.kind(item)) != "object":
             raise _misfit(path, ("object",), found)
@@ -262,9 +316,12 @@ def _count(raw: msgspec.Raw, path: str) -> int:
 
 
 def _keys(raw: msgspec.Raw) -> dict[str, SecretStr]:
+    given = json.decode_fields(raw)
+    if len(given) > MAX_FIELDS:
+        raise InvalidRequestError(f"provider_keys: at most {MAX_FIELDS} keys.", param="provider_keys")
     keys: dict[str, SecretStr] = {}
-    for name, value in json.decode_fields(raw).items():
-        path = f"provider_keys.{name}"
+    for name, value in given.items():
+        path = f"provider_keys.{name}" if len(name) <= MAX_SHOWN else "provider_keys"
         if (found := json.kind(value)) != "string":
             raise _misfit(path, ("string",), found)
         keys[name.lower()] = SecretStr(json.text(value))

@@ -33,7 +33,8 @@ _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F])"
 )
 _KEY = re.compile(rb'\s*,?\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
-_TAIL = 64
+_POSITION = re.compile(r"\(byte (\d+)\)")
+_AROUND = 32
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
@@ -58,6 +59,8 @@ def replaced(body: bytes, fields: Fields, name: str, value: bytes) -> bytes | No
 
     None where a name is repeated, since readers disagree on which of them counts.
     """
+    if encode(fields) == body:  # as most clients write it: an eighth of the cost of the walk below
+        return encode({**fields, name: msgspec.Raw(value)})
     position, found = body.index(b"{") + 1, None
     for key, raw in fields.items():
         match = _KEY.match(body, position)
@@ -116,7 +119,7 @@ def _complaint(body: bytes, exc: Exception) -> str:
     if not body.strip():
         return "The body is empty; a JSON object was expected."
     detail = str(exc).removeprefix("JSON is malformed: ")
-    # Shortly before the end of the input, msgspec calls half a pair truncated.
-    if "surrogate" in detail or ("truncated" in detail and _LONE_SURROGATE.search(body[-_TAIL:])):
+    at = int(found[1]) if (found := _POSITION.search(detail)) else len(body)
+    if _LONE_SURROGATE.search(body[max(0, at - _AROUND) : at + _AROUND]):
         return "The body is not valid JSON: it has a lone surrogate escape (half of a character)."
     return f"The body is not valid JSON: {detail[:1].lower()}{detail[1:]}."

@@ -100,6 +100,8 @@ class AnthropicCodec:
 
 def _message(body: bytes, target: Target) -> json.Fields:
     try:
+        if not body.isascii():
+            body.decode()  # what stays Raw is not looked into
         fields = json.decode_fields(body)
     except json.MALFORMED as exc:
         raise _nonsense(target) from exc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -36,6 +36,11 @@ _LED_BY_PATH = re.compile(r"([a-z_]+(?:\.[a-z_0-9]+)*): ")
 class _Said(msgspec.Struct):
     type: str = ""
     message: str = ""
+    details: Any = None
+
+    @property
+    def details_object(self) -> dict[str, Any] | None:
+        return self.details if isinstance(self.details, dict) else None
 
 
 class _Envelope(msgspec.Struct):
@@ -55,9 +60,15 @@ def http_error(head: ReplyHead, body: bytes, target: Target) -> VangoError:
     said = envelope.error
     kind = said.type or "unknown"
     message = said.message or f"answered with status {head.status} and no readable error."
-    error = refusal(head.status, kind, message, target, headers=head.headers, param=_param(said.message))
-    error.provider_request_id = error.provider_request_id or envelope.request_id
-    return error
+    return refusal(
+        head.status,
+        kind,
+        message,
+        target,
+        headers={**_request_id(envelope), **head.headers},
+        param=_param(said.message),
+        details=said.details_object,
+    )
 
 
 def stream_error(data: bytes, target: Target) -> VangoError:
@@ -67,15 +78,19 @@ def stream_error(data: bytes, target: Target) -> VangoError:
     except json.MALFORMED:
         envelope = _Envelope()
     said = envelope.error
-    error = refusal(
+    return refusal(
         STATUSES.get(said.type, 500),
         said.type or "unknown",
         said.message or "the stream reported an error without a message.",
         target,
-        headers={},
+        headers=_request_id(envelope),
+        param=_param(said.message),
+        details=said.details_object,
     )
-    error.provider_request_id = envelope.request_id
-    return error
+
+
+def _request_id(envelope: _Envelope) -> dict[str, str]:
+    return {"request-id": envelope.request_id} if envelope.request_id else {}
 
 
 def _param(message: str) -> str | None:

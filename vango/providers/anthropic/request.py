@@ -9,7 +9,7 @@ import msgspec
 
 from vango.errors import InvalidRequestError
 from vango.providers.base import Encoded, Loss
-from vango.types.messages import VANGO_FIELDS
+from vango.types.messages import MAX_SHOWN, VANGO_FIELDS, Shape, check, is_anthropics_fallbacks
 from vango.wire import json
 from vango.wire.call import HttpCall
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vango.types.messages import MessageRequest
 
 VERSION = "2023-06-01"
+MESSAGES = "/v1/messages"
 
 NOT_COUNTED = frozenset(
     {"max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream", "metadata", "service_tier", "container"}
@@ -25,9 +26,16 @@ NOT_COUNTED = frozenset(
 """What `/v1/messages/count_tokens` refuses; a client that sends one body to both routes is still counted."""
 
 DEAF_TO = ("audio", "video")
+NULL = msgspec.Raw(b"null")
+
+NOT_EXTENDED = ("model", "stream")
+"""What an extension may not say: who may use which model, and how the answer is read, was decided on the request."""
 
 # Models that take the tool versions of 2026; older ones are refused by Anthropic with them.
 _NEWEST = re.compile(r"claude-(?:opus|sonnet)-(?:4-[6-9]|[5-9])|claude-fable|claude-mythos")
+
+MAX_LOSSES = 20
+"""Of one field; a client that sends more of them knows it by then."""
 
 
 class NativeTool(NamedTuple):
@@ -56,11 +64,12 @@ def encode_messages(request: MessageRequest, target: Target) -> Encoded:
     losses: list[Loss] = []
     betas: list[str] = []
     body = _body(request, target, losses, betas)
-    if request.max_tokens is None:
+    if _is_missing(body, "max_tokens"):
         body["max_tokens"] = _max_tokens(target)
-    if target.default_temperature is not None and (target.entry is None or target.entry.sampling is not False):
-        body.setdefault("temperature", target.default_temperature)
-    return Encoded(_call(request, target, "/v1/messages", body, betas), tuple(losses))
+    takes_temperature = target.entry is None or target.entry.sampling is not False
+    if target.default_temperature is not None and takes_temperature and _is_missing(body, "temperature"):
+        body["temperature"] = target.default_temperature
+    return Encoded(_call(request, target, MESSAGES, body, betas), tuple(losses))
 
 
 def encode_count(request: MessageRequest, target: Target) -> Encoded:
@@ -85,7 +94,7 @@ def _body(request: MessageRequest, target: Target, losses: list[Loss], betas: li
             body["model"] = target.model
         elif name == "output":
             _check_modalities(raw, target)
-        elif name in VANGO_FIELDS:
+        elif name in VANGO_FIELDS and not (name == "fallbacks" and is_anthropics_fallbacks(raw)):
             continue
         elif name == "tools" and json.kind(raw) == "array":
             body["tools"] = _tools(raw, target, betas)
@@ -140,8 +149,9 @@ def _tool(raw: msgspec.Raw, index: int, target: Target, betas: list[str]) -> msg
     if native.beta is not None and (not newest or kind == "computer_use"):
         betas.append(native.beta if newest or kind != "computer_use" else "computer-use-2025-01-24")
     tool: dict[str, Any] = {"type": native.newest if newest else native.older, "name": native.name}
-    config = fields.pop("config", None)
-    if config is not None and json.kind(config) == "object":
+    config = fields.pop("config", NULL)
+    if json.kind(config) != "null":
+        check({"config": config}, {"config": Shape(("object",))}, f"tools[{index}].")
         tool.update(json.decode_fields(config))
     tool.update({name: value for name, value in fields.items() if name not in ("type", "name", "vango")})
     return tool
@@ -152,7 +162,9 @@ def _metadata(raw: msgspec.Raw, losses: list[Loss]) -> msgspec.Raw | dict[str, m
     others = [name for name in fields if name != "user_id"]
     if not others:
         return raw
-    losses.extend(Loss(f"metadata.{name}", "dropped", "Anthropic takes user_id only.") for name in others)
+    losses.extend(
+        Loss(f"metadata.{name[:MAX_SHOWN]}", "dropped", "Anthropic takes user_id only.") for name in others[:MAX_LOSSES]
+    )
     return {"user_id": fields["user_id"]} if "user_id" in fields else None
 
 
@@ -168,8 +180,21 @@ def _output_format(raw: msgspec.Raw, body: dict[str, Any], request: MessageReque
 
 
 def _extension(raw: msgspec.Raw, provider: str) -> json.Fields:
-    own = json.decode_fields(raw).get(provider)
-    return json.decode_fields(own) if own is not None and json.kind(own) == "object" else {}
+    own = json.decode_fields(raw).get(provider, NULL)
+    if json.kind(own) == "null":
+        return {}
+    check({provider: own}, {provider: Shape(("object",))}, "extensions.")
+    fields = json.decode_fields(own)
+    for name in NOT_EXTENDED:
+        if name in fields:
+            path = f"extensions.{provider}.{name}"
+            raise InvalidRequestError(f"{path}: write {name} in the request itself.", param=path)
+    return fields
+
+
+def _is_missing(body: dict[str, Any], name: str) -> bool:
+    """Whether a field is not there, or null, which says as little."""
+    return bytes(body.get(name, NULL)) == b"null"
 
 
 def _max_tokens(target: Target) -> int:
@@ -178,23 +203,25 @@ def _max_tokens(target: Target) -> int:
 
 
 def _call(request: MessageRequest, target: Target, path: str, body: dict[str, Any], betas: list[str]) -> HttpCall:
-    headers = [
-        ("content-type", "application/json"),
-        ("accept", "text/event-stream" if request.stream else "application/json"),
-        ("anthropic-version", request.headers.get("anthropic-version", VERSION)),
-    ]
-    beta = ",".join([*filter(None, [request.headers.get("anthropic-beta")]), *betas])
-    if beta:
-        headers.append(("anthropic-beta", beta))
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if request.stream and path == MESSAGES else "application/json",
+        "anthropic-version": request.headers.get("anthropic-version", VERSION),
+    }
+    named = dict(target.headers or {})
+    beta = named.pop("anthropic-beta", None)
+    headers.update({name: value.get_secret_value() for name, value in named.items()})
     if target.key is not None:
         secret = target.key.secret.get_secret_value()
         # OAuth tokens are refused as x-api-key.
         bearer = target.key.bearer or secret.startswith("sk-ant-oat")
-        headers.append(("authorization", f"Bearer {secret}") if bearer else ("x-api-key", secret))
-    if target.headers:
-        headers.extend((name, value.get_secret_value()) for name, value in target.headers.items())
+        headers.update({"authorization": f"Bearer {secret}"} if bearer else {"x-api-key": secret})
+    asked = [request.headers.get("anthropic-beta", ""), *betas, beta.get_secret_value() if beta is not None else ""]
+    features = dict.fromkeys(filter(None, (feature.strip() for part in asked for feature in part.split(","))))
+    if features:
+        headers["anthropic-beta"] = ",".join(features)
     return HttpCall(
-        target.base.origin, "POST", target.base.prefix + path, tuple(headers), _written(request, target, body)
+        target.base.origin, "POST", target.base.prefix + path, tuple(headers.items()), _written(request, target, body)
     )
 
 

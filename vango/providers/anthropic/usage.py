@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -14,26 +14,29 @@ if TYPE_CHECKING:
 
 PICO = 10**12
 
+# Beyond these a number is no count: the metrics would refuse it.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)] | None
+
 
 class _CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_5m_input_tokens: _Count = None
+    ephemeral_1h_input_tokens: _Count = None
 
 
 class _ServerTools(msgspec.Struct):
-    web_search_requests: int | None = None
-    web_fetch_requests: int | None = None
+    web_search_requests: _Count = None
+    web_fetch_requests: _Count = None
 
 
 class _OutputDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
+    thinking_tokens: _Count = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    input_tokens: _Count = None
+    output_tokens: _Count = None
+    cache_creation_input_tokens: _Count = None
+    cache_read_input_tokens: _Count = None
     cache_creation: _CacheCreation | None = None
     output_tokens_details: _OutputDetails | None = None
     server_tool_use: _ServerTools | None = None
@@ -62,7 +65,7 @@ def read(fields: json.Fields) -> Usage | None:
     """
     try:
         usage = _decode(json.join(fields))
-    except msgspec.ValidationError:
+    except json.MALFORMED:
         return None
     if usage.input_tokens is None and usage.output_tokens is None:
         return None
