@@ -79,3 +79,25 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         json.read_object(body, max_nesting=10)
     except InvalidRequestError as error:
         assert error.status == 400
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
+@given(
+    st.recursive(
+        st.text('[]{}"\\,: aé', max_size=6) | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('[{"\\', max_size=3), inner, max_size=3),
+        max_leaves=30,
+    ),
+    st.integers(0, 6),
+)
+def test_depth_is_exact_whatever_strings_hold(value: object, limit: int) -> None:
+    body = json.encode({"a": value, "b": ["x", '"', "\\"]})
+
+    assert json.too_deep(body, limit) is (_depth({"a": value, "b": []}) > limit)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from vango.app.server.wire import CLIENT
 from vango.types.call import Credential, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vango.app.server.exchange import Exchange as Client
     from vango.types.call import Caller
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -30,6 +32,7 @@ class Exchange:
 
     `status` is 0 until an answer begins; `finished` says that the whole answer has been handed to the server.
     `content` is what was asked and answered, kept only where the operator wants it in the log.
+    `client` is the server's own side of the exchange, where the server shows it.
     """
 
     def __init__(self, scope: Mapping[str, Any], began: float, trusted: Sequence[Network] = ()) -> None:
@@ -48,6 +51,7 @@ class Exchange:
         self.overhead: float | None = None
         self.error_type: str | None = None
         self.content: dict[str, Any] | None = None
+        self.client: Client | None = scope.get("extensions", {}).get(CLIENT)
 
     @property
     def id_headers(self) -> RawHeaders:

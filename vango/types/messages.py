@@ -12,6 +12,7 @@ import msgspec
 from pydantic import SecretStr
 
 from vango.errors import InvalidRequestError
+from vango.types import shapes
 from vango.wire import json
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ BLOCKS: Mapping[str, Mapping[str, Shape]] = {
     "redacted_thinking": {"data": Shape(("string",), required=True)},
 }
 
+TYPED = {"type": Shape(("string",), required=True)}
+TOOL = {"type": Shape(("string",)), "name": Shape(("string",)), "description": Shape(("string",))}
+OWN_TOOL = {"name": Shape(("string",), required=True), "input_schema": Shape(("object",), required=True)}
+
 SOURCED = frozenset({"image", "audio", "video", "document"})
 
 ARTICLES = {
@@ -154,6 +159,8 @@ def read_request(
     if "stop_sequences" in given:
         _check_strings(fields["stop_sequences"], "stop_sequences", max_messages)
     if "fallbacks" in given and not is_anthropics_fallbacks(fields["fallbacks"]):
+        if (found := json.kind(fields["fallbacks"])) != "array":
+            raise _misfit("fallbacks", ("array",), found)
         _check_strings(fields["fallbacks"], "fallbacks", max_messages)
         fallbacks = _fallbacks(fields["fallbacks"])
     if "tools" in given:
@@ -221,9 +228,9 @@ def _model_name(raw: msgspec.Raw, path: str) -> str:
 
 def is_anthropics_fallbacks(raw: msgspec.Raw) -> bool:
     """Whether `fallbacks` is Anthropic's beta field of that name (`"default"`, or objects) rather than Vango's list of models."""
-    return json.kind(raw) == "string" or (
-        json.kind(raw) == "array" and any(json.kind(item) == "object" for item in json.decode_array(raw)[:1])
-    )
+    if json.kind(raw) == "string":
+        return bytes(raw) == b'"default"'
+    return json.kind(raw) == "array" and any(json.kind(item) == "object" for item in json.decode_array(raw)[:1])
 
 
 def _fallbacks(raw: msgspec.Raw) -> tuple[str, ...]:
@@ -238,6 +245,14 @@ def _entries(raw: msgspec.Raw, path: str, most: int) -> list[msgspec.Raw]:
 
 
 def _check_messages(raw: msgspec.Raw, most: int, blocks: _Blocks) -> None:
+    try:
+        ordinary = shapes.decode_messages(raw)
+    except json.MALFORMED:
+        ordinary = []
+    if 0 < len(ordinary) <= most:
+        for name, path in shapes.blocks_of(ordinary):
+            blocks.note(name, path)
+        return
     messages = _entries(raw, "messages", most)
     if not messages:
         raise InvalidRequestError("messages: at least one message is required.", param="messages")
@@ -267,14 +282,14 @@ def _check_content(raw: msgspec.Raw, path: str, blocks: _Blocks, *, texts_only: 
         if (found := json.kind(item)) != "object":
             raise _misfit(here, ("object",), found)
         block = _decode_block(item)
-        check(block, {"type": Shape(("string",), required=True)}, f"{here}.")
+        check(block, TYPED, f"{here}.")
         name = json.text(block["type"])
         if texts_only and name != "text":
             raise InvalidRequestError(f'{here}.type: expected "text".', param=f"{here}.type")
         blocks.note(name, here)
         check(block, BLOCKS.get(name, {}), f"{here}.")
         if name in SOURCED:
-            check(json.decode_fields(block["source"]), {"type": Shape(("string",), required=True)}, f"{here}.source.")
+            check(json.decode_fields(block["source"]), TYPED, f"{here}.source.")
         if name == "tool_result" and "content" in block and json.kind(block["content"]) == "array":
             _check_content(block["content"], f"{here}.content", blocks)
 
@@ -286,23 +301,20 @@ def _check_strings(raw: msgspec.Raw, path: str, most: int) -> None:
 
 
 def _check_tools(raw: msgspec.Raw, most: int) -> None:
+    try:
+        if len(shapes.decode_tools(raw)) <= most:
+            return
+    except json.MALFORMED:
+        pass
     for index, item in enumerate(_entries(raw, "tools", most)):
         path = f"tools[{index}]"
         if (found := json.kind(item)) != "object":
             raise _misfit(path, ("object",), found)
         tool = _decode_block(item)
-        check(
-            tool,
-            {"type": Shape(("string",)), "name": Shape(("string",)), "description": Shape(("string",))},
-            f"{path}.",
-        )
+        check(tool, TOOL, f"{path}.")
         kind = json.text(tool["type"]) if "type" in tool and json.kind(tool["type"]) == "string" else "custom"
         if kind in ("custom", "function"):
-            check(
-                tool,
-                {"name": Shape(("string",), required=True), "input_schema": Shape(("object",), required=True)},
-                f"{path}.",
-            )
+            check(tool, OWN_TOOL, f"{path}.")
 
 
 def _count(raw: msgspec.Raw, path: str) -> int:

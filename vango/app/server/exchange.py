@@ -14,6 +14,8 @@ import trio
 from vango.app.server.wire import status_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vango.app.server.http1 import Http1
     from vango.app.server.limits import Headers
     from vango.app.server.wire import Message
@@ -40,6 +42,7 @@ class Exchange:
         "backlog",
         "completed",
         "left",
+        "on_leave",
         "started",
     )
 
@@ -64,6 +67,8 @@ class Exchange:
         """Whether a byte of the response may have left."""
         self.left = False
         """Whether the exchange is over, answered or not."""
+        self.on_leave: Callable[[], None] | None = None
+        """Called when the exchange is over: an app that sets it need not keep a task waiting for the disconnect."""
 
     # What the client sends
 
@@ -83,6 +88,8 @@ class Exchange:
         self.left = True
         self._chunks.clear()
         self._wake()
+        if self.on_leave is not None:
+            self.on_leave()
 
     def _wake(self) -> None:
         if self._arrived is not None:

@@ -15,6 +15,7 @@ from hypercorn.typing import ConnectionState
 from vango.app.server.exchange import Exchange
 from vango.app.server.limits import Refused
 from vango.app.server.websocket import WebSocketStream
+from vango.app.server.wire import CLIENT
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
@@ -227,7 +228,7 @@ class Http1(H11Protocol):
             "client": self.client,
             "server": self.server,
             "state": self.peer.serving.state.copy(),
-            "extensions": {},
+            "extensions": {CLIENT: self.exchange},
         }
         self.peer.tasks.spawn(self.exchange.run, scope)
 

@@ -103,8 +103,9 @@ async def serve_app(
     """Serve an ASGI app on bound sockets until the drain has ended; the sockets are closed then.
 
     On drain idle connections close, and running requests have `grace` seconds; while there are some, new connections are
-    accepted for one request each, so that the app can refuse it. What is left is cancelled and its sockets are reset. `refuse` writes the bodies of the answers that the server itself makes,
-    `log` takes failures (standard error, if not given).
+    accepted for one request each, so that the app can refuse it. What is left is cancelled and its sockets are reset.
+    `refuse` writes the bodies of the answers that the server itself makes, `log` takes failures (standard error, if not
+    given).
     HTTP/2 is spoken where TLS negotiates it or the client begins with its preface; never by an upgrade.
     """
     serving = Serving(app, limits or Limits(), tls, http2, drain, refuse, log or plain_log())

@@ -12,6 +12,9 @@ from hypercorn.config import Config
 if TYPE_CHECKING:
     from vango.app.server.limits import Headers, Limits, Refuse
 
+CLIENT = "vango.client"
+"""The ASGI extension by which an app meets the `Exchange` itself: what has `completed`, and `on_leave`."""
+
 Message = dict[str, Any]
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
