@@ -189,6 +189,22 @@ class LocalGateway:
         about = {name: value for name, value in describe(route.entry, now).items() if name not in ("id", "name")}
         return {**listed(route.entry, route.full_id, now.date()), **about}
 
+    def notes(self) -> list[str]:
+        """Return a sentence for everything in the configuration that cannot work as it stands."""
+        found: list[str] = []
+        for model, names in self.settings.fallbacks.items():
+            for name in names:
+                try:
+                    provider = self.engine.routes.resolve(name).provider
+                except NotFoundError:
+                    found.append(f'fallbacks."{model}" names {name}, which is not known; it is skipped.')
+                else:
+                    if not provider.configured:
+                        found.append(
+                            f'fallbacks."{model}" names {name}, whose provider has no key; it is skipped without one.'
+                        )
+        return found
+
     def health(self) -> dict[str, dict[str, Any]]:
         """Return what traffic has told about each configured provider."""
         return {

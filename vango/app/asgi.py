@@ -109,6 +109,9 @@ class Edge:
         try:
             _settle_target(scope, exchange)
             path: str = scope["path"]
+            methods = self._plain.get(path)
+            if methods is not None:
+                exchange.path = path
             if self._drain.draining and path not in self._open_while_draining:
                 raise OverloadedError("This server is shutting down.", code="draining", retry_after=RETRY_WHEN_DRAINING)
             if (
@@ -119,11 +122,9 @@ class Edge:
                 exchange.path = "preflight"
                 await _preflight(exchange, send)
                 return
-            methods = self._plain.get(path)
             if methods is None:
                 await self._quart(exchange, scope, receive, send)
                 return
-            exchange.path = path
             endpoint = methods.get(exchange.method)
             if endpoint is None:
                 await send_error(

@@ -69,6 +69,8 @@ async def serve(
     sockets = bind(server.host, server.port, reuse_port=reuse_port)
     try:
         async with gateway or LocalGateway(settings) as entered:
+            for sentence in entered.notes():
+                logger.warning("setting_unused", message=sentence)
             running = Serving(_urls(settings, sockets), entered, drain)
             async with trio.open_nursery() as nursery:
                 # One task: the server. The nursery turns its started value into ours.

@@ -50,7 +50,8 @@ class Connection:
         self.serving = serving
         self.sock = sock
         self.secure = serving.tls is not None
-        self._late = serving.drain.draining
+        self.late = serving.drain.draining
+        """Whether it came during the drain, which does not wait for it."""
         self.reading = trio.CancelScope()
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
@@ -126,10 +127,10 @@ class Connection:
                 return None
             if self._tls.selected_alpn_protocol() == "h2":
                 protocol = Http2
-        patience = min(limits.keep_alive, LATE_SECONDS) if self._late else limits.keep_alive
+        patience = min(limits.keep_alive, LATE_SECONDS) if self.late else limits.keep_alive
         self.reading.deadline = trio.current_time() + patience
         self._protocol = protocol(self)
-        if self.serving.drain.draining and not self._late:
+        if self.serving.drain.draining and not self.late:
             self.drain()
         return self._protocol
 

@@ -142,11 +142,12 @@ async def _serve_connections(
                 await drain.wait()
                 connections.cancel_scope.deadline = trio.current_time() + grace
                 await serving.context.terminated.set()
-                for connection in list(serving.live):
+                early = {connection for connection in serving.live if not connection.late}
+                for connection in early:
                     connection.drain()
                 # While something still runs, whoever comes is told so by the app, rather than refused by the kernel.
                 with trio.move_on_at(connections.cancel_scope.deadline):
-                    await serving.wait_ended(set(serving.live))
+                    await serving.wait_ended(early)
                 accepting.cancel_scope.cancel()
             for listener in sockets:
                 # Whoever has connected is in the queue that closing would reset.
