@@ -162,3 +162,12 @@ def test_aliases_are_refused_exactly_where_one_of_them_does_not_end(aliases: dic
 
     assert (found == []) is all(ends(name) for name in aliases)
     assert all(fault.startswith("aliases.") for fault in found)
+
+
+def test_a_provider_of_an_installed_package_needs_no_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[providers.vendor]\napi_key = "k"'
+    assert faults(text)
+
+    monkeypatch.setattr("vango.config.rules.plug_ins", lambda: ["vendor"])
+
+    assert load(text, {}).providers["vendor"].api_key is not None

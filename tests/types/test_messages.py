@@ -6,11 +6,13 @@ import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vango.errors import InvalidRequestError
+from vango.types import shapes
 from vango.types.messages import MAX_FIELDS, MessageRequest, read_request
 
 HELLO: dict[str, Any] = {"model": "sandbox/chat", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -243,6 +245,31 @@ def test_nesting_is_bounded() -> None:
     assert fault(nested(100_000))[1] == "The body is nested too deeply."
 
 
+nests = st.recursive(
+    st.sampled_from(['"[{"', '"\\"]"', "[]", "{}", "1", '""', '"\\\\"']),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | inner.map(lambda item: f'{{"a]": {item}}}')
+        | inner.map(lambda item: "[" * 15 + item + "]" * 15)
+    ),
+    max_leaves=8,
+)
+
+
+@given(nests, st.integers(1, 60))
+def test_nesting_is_counted_as_a_parser_counts_it(nest: str, limit: int) -> None:
+    def depth(value: Any) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    body = f'{json.dumps(HELLO)[:-1]}, "x": {nest}}}'
+
+    if depth(json.loads(body)) <= limit:
+        assert read_request(body.encode(), max_nesting=limit).model == "sandbox/chat"
+    else:
+        assert fault(body.encode(), max_nesting=limit) == (None, f"The body is nested deeper than {limit} levels.")
+
+
 def test_tool_results_inside_tool_results_are_looked_into_to_the_limit_of_nesting() -> None:
     inner: Any = "deep"
     for _ in range(45):
@@ -322,6 +349,8 @@ def test_tool_results_inside_tool_results_are_looked_into_to_the_limit_of_nestin
         {"max_tokens": 0},
         {"temperature": 17, "top_p": -1.5, "top_k": 0},
         {"fallbacks": []},
+        {"fallbacks": "default"},
+        {"fallbacks": [{"model": "claude-haiku-4-5"}]},
         {"provider_keys": {}},
     ],
     ids=itertools.count(),
@@ -460,3 +489,53 @@ def test_a_body_with_a_hole_or_noise_in_it_is_read_or_refused(noise: bytes, at: 
         read_request(whole[:at] + noise + whole[at + gone :])
     except InvalidRequestError as error:
         assert error.status == 400
+
+
+TWICE = [
+    b'"type":"audio"',
+    b'"type":5',
+    b'"type":"text"',
+    b'"text":"y"',
+    b'"text":null',
+    b'"content":[]',
+    b'"role":"tool"',
+    b'"name":5',
+]
+
+
+def outcome(body: bytes) -> Any:
+    """Return everything that reading a body gives."""
+    try:
+        request = read_request(body)
+    except InvalidRequestError as error:
+        return error.param, error.message
+    return (
+        {name: bytes(raw) for name, raw in request.fields.items()},
+        request.blocks,
+        request.fallbacks,
+        request.max_tokens,
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(places(FULL)[1:]), anything | st.just(...), st.sampled_from(TWICE), st.integers(0, 40))
+def test_the_quick_look_at_ordinary_messages_sees_what_the_tables_see(
+    path: tuple[Any, ...], new: Any, twice: bytes, at: int
+) -> None:
+    body = json.dumps(replaced(FULL, path, new)).encode()
+    # Of a field that is written twice, both have to take the same one.
+    head, brace, tail = (b"}".join(body.split(b"}")[:at]), b"}" if at else b"", b"}".join(body.split(b"}")[at:]))
+    doubled = head + b"," + twice + brace + tail if at else body
+
+    for given_body in (body, doubled):
+        quick = outcome(given_body)
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("decode_messages", "decode_tools"):
+                patched.setattr(shapes, name, unfit)
+            thorough = outcome(given_body)
+
+        assert quick == thorough
+
+
+def unfit(raw: Any) -> Any:
+    raise msgspec.ValidationError("nothing is ordinary")

@@ -58,13 +58,14 @@ class Exchange:
         """The request id as headers."""
         return id_headers(self.request_id)
 
-    def credential(self) -> Credential | None:
-        """Return the key that the caller showed, if any."""
-        key = self.headers.get(b"x-api-key", b"").strip()
-        if key:
-            return Credential(SecretStr(key.decode("latin-1")))
-        match = _BEARER.fullmatch(self.headers.get(b"authorization", b""))
-        return Credential(SecretStr(match[1].decode("latin-1")), bearer=True) if match else None
+    def credentials(self) -> list[Credential]:
+        """Return the keys that the caller showed: some clients send a leftover one beside the one they mean."""
+        shown: list[Credential] = []
+        if key := self.headers.get(b"x-api-key", b"").strip():
+            shown.append(Credential(SecretStr(key.decode("latin-1"))))
+        if match := _BEARER.fullmatch(self.headers.get(b"authorization", b"")):
+            shown.append(Credential(SecretStr(match[1].decode("latin-1")), bearer=True))
+        return shown
 
     def provider_keys(self) -> dict[str, SecretStr]:
         """Return the provider keys that came as headers, by provider name in lower case."""

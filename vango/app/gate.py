@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from vango.errors import AuthenticationError
 from vango.governance.keys import ApiKey, Keys
 
 if TYPE_CHECKING:
@@ -42,9 +43,19 @@ class Gate:
 
     def admit(self, exchange: Exchange) -> Caller:
         """Return who is calling, before anything of the body is read; raises AuthenticationError or PermissionDeniedError."""
-        caller = self._keys.identify(exchange.credential(), exchange.address)
+        caller = self._identify(exchange)
         exchange.caller = self._keys.bring(caller, exchange.provider_keys(), where="X-Provider-Key-")
         return exchange.caller
+
+    def _identify(self, exchange: Exchange) -> Caller:
+        """Return the caller by the first of their keys that is known here."""
+        shown = exchange.credentials()
+        try:
+            return self._keys.identify(shown[0] if shown else None, exchange.address)
+        except AuthenticationError:
+            if len(shown) < 2:
+                raise
+            return self._keys.identify(shown[1], exchange.address)
 
     def bring(self, exchange: Exchange, caller: Caller, provider_keys: Mapping[str, SecretStr]) -> Caller:
         """Add the provider keys of the body; those of the headers come first."""

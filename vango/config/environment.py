@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 # Each provider that needs no `kind` and `base_url`, and the variables its key is read from: the first one set wins.
 BUILT_IN: dict[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -39,3 +41,8 @@ SHORT_NAMES: dict[str, tuple[str, ...]] = {
 
 PREFIX = "VANGO__"
 CONFIG_FILE = "VANGO_CONFIG"
+
+
+def plug_ins() -> list[str]:
+    """Return the names of providers that installed packages bring along, by the names of their entry points."""
+    return [point.name for point in entry_points(group="vango.providers")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from vango.config.environment import BUILT_IN, BUILT_IN_VOICES, OTHER_NAMES, RETIRED_VOICES
+from vango.config.environment import BUILT_IN, BUILT_IN_VOICES, OTHER_NAMES, RETIRED_VOICES, plug_ins
 from vango.config.faults import Fault, Path, dotted
 from vango.config.schema import nearest
 
@@ -92,11 +92,12 @@ def _keys_differ(settings: Settings) -> Iterator[Fault]:
 
 
 def _providers_are_known(settings: Settings) -> Iterator[Fault]:
+    known = [*BUILT_IN, *plug_ins()]
     for name, provider in settings.providers.items():
         path: Path = ("providers", name)
         involves = ((*path, "kind"), (*path, "base_url"))
-        if name not in BUILT_IN and (provider.kind is None or provider.base_url is None):
-            yield Fault(path, _unknown(name, BUILT_IN), involves)
+        if name not in known and (provider.kind is None or provider.base_url is None):
+            yield Fault(path, _unknown(name, known), involves)
         elif provider.kind is not None and provider.base_url is None and name != provider.kind:
             yield Fault((*path, "base_url"), "is not set although kind is; expected the server's URL", involves)
 

@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from vango.errors import ProviderError, ProviderTimeoutError, TransportError
+from vango.providers.refusals import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +185,7 @@ class UpstreamCall:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _answered(self, head: ReplyHead) -> ReplyHead:
-        self._outcome.provider_request_id = head.headers.get("request-id") or head.headers.get("x-request-id")
+        self._outcome.provider_request_id = request_id(head.headers, self.target)
         if head.status < 400:
             self.provider.health.answered(trio.current_time() - self._began)
         return head

@@ -12,7 +12,8 @@ from vango.errors import TransportError
 IDLE_SECONDS = 60.0
 """Common servers keep an idle connection for 60 to 75 s or more; one kept longer here would mostly be found closed."""
 
-MAX_IDLE = 128
+MAX_IDLE = 1024
+"""For each origin; fewer than the calls under way would have some of them connect anew each time."""
 
 
 class Keepable(Protocol):

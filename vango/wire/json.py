@@ -8,6 +8,8 @@ UTF-8 and trailing text are refused.
 from __future__ import annotations
 
 import re
+from array import array
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -41,8 +43,9 @@ _KEY = re.compile(rb'\s*,?\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
 _POSITION = re.compile(r"\(byte (\d+)\)")
 _AROUND = 32
 _ONE_BRACKET = bytes.maketrans(b"[]", b"{}")
+_ROUNDS = 6
+_STEPS = bytes.maketrans(b"{}", b"\x01\xff")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
 def kind(raw: msgspec.Raw) -> str:
@@ -102,7 +105,8 @@ def too_deep(body: bytes, limit: int) -> bool:
     """Whether objects and arrays of a well-formed body nest deeper than `limit`.
 
     Counting the openers settles short bodies. For the rest, everything but brackets and quotes is cut away, then strings, then
-    innermost pairs, a level a round, all of it in C: 60 µs for the 31 KiB of an agent's turn.
+    innermost pairs, a level a round, all of it in C: 60 µs for the 31 KiB of an agent's turn. What nests deeper than people write
+    is summed up instead: rounds to the limit took 20 s for 31 MB of nothing but brackets, which everybody else waited for.
     """
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
@@ -112,9 +116,11 @@ def too_deep(body: bytes, limit: int) -> bool:
     structure = body.translate(_ONE_BRACKET, _NOT_STRUCTURE).replace(b'""', b"")
     if b'"' in structure:
         structure = b"".join(structure.split(b'"')[::2])
-    for _ in range(limit):
+    for level in range(limit):
         if not structure:
             return False
+        if level == _ROUNDS:
+            return level + max(accumulate(array("b", structure.translate(_STEPS)))) > limit
         structure = structure.replace(b"{}", b"")
     return bool(structure)
 

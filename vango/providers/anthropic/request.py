@@ -32,7 +32,7 @@ NOT_EXTENDED = ("model", "stream")
 """What an extension may not say: who may use which model, and how the answer is read, was decided on the request."""
 
 # Models that take the tool versions of 2026; older ones are refused by Anthropic with them.
-_NEWEST = re.compile(r"claude-(?:opus|sonnet)-(?:4-[6-9]|[5-9])|claude-fable|claude-mythos")
+_NEWEST = re.compile(r"claude-(?:opus|sonnet)-(?:4-[6-9]|[5-9])|claude-haiku-[5-9]|claude-fable|claude-mythos")
 
 MAX_LOSSES = 20
 """Of one field; a client that sends more of them knows it by then."""
