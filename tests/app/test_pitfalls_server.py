@@ -20,7 +20,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, Request, TextMessage
 
 from tests.support.raw import PATIENCE, Raw
-from tests.support.serving import GET, Running, body, echo, http, lifespan, post, read_body, serving, start
+from tests.support.serving import GET, Complaints, Running, body, echo, http, lifespan, post, read_body, serving, start
+from vango.app.answers import refuse
 from vango.app.listen import bind
 from vango.app.server import Drain, Limits, serve_app
 from vango.app.server.connection import LINGER_BYTES
@@ -271,6 +272,23 @@ async def test_a_client_that_leaves_is_told_at_once_to_an_app_that_waits(how: st
             await left.wait()
 
 
+async def test_a_server_that_is_cancelled_while_clients_are_kept_waiting_complains_of_nothing() -> None:
+    log = Complaints()
+
+    @http
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep_forever()
+
+    async with serving(app, log=log) as server:
+        for _ in range(20):
+            await (await server.connect()).send(GET + GET)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        server.scope.cancel()
+        await server.wait_ended()
+
+    assert log.events == []
+
+
 async def test_a_client_that_leaves_behind_unread_websocket_messages_is_told() -> None:
     unread, left = trio.Event(), trio.Event()
 
@@ -425,10 +443,10 @@ async def test_a_body_that_breaks_its_framing_is_refused_and_the_app_is_told() -
 
 
 async def test_answers_of_the_server_itself_are_written_by_the_caller_of_serve_app() -> None:
-    def refuse(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    def own(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
         return [(b"x-own", b"yes")], f"{status} {message}".encode()
 
-    async with serving(echo, refuse=refuse) as server, await server.connect() as client:
+    async with serving(echo, refuse=own) as server, await server.connect() as client:
         reply = await client.ask(b"nonsense\r\n\r\n")
 
         assert (reply.headers["x-own"], reply.body) == ("yes", b"400 The request is not well-formed HTTP/1.1.")
@@ -535,9 +553,8 @@ async def test_the_kernel_drops_peers_that_vanish_and_never_waits_to_send() -> N
     async with trio.open_nursery() as nursery:
 
         async def serve(task_status: trio.TaskStatus[Any]) -> None:
-            await serve_app(
-                echo, sockets, limits=Limits(write_timeout=7), grace=0, drain=drain, task_status=task_status
-            )
+            limits = Limits(write_timeout=7)
+            await serve_app(echo, sockets, limits=limits, grace=0, drain=drain, refuse=refuse, task_status=task_status)
 
         await nursery.start(serve)
         (listener,) = sockets

@@ -20,6 +20,7 @@ import trustme
 
 from tests.support.raw import Raw
 from tests.support.serving import GET, body, echo, http, post, read_body, serving, start
+from vango.app.answers import refuse
 from vango.app.listen import address, bind, reserve
 from vango.app.server import Drain, serve, serve_app
 from vango.app.server.connection import Connection
@@ -399,7 +400,7 @@ async def test_an_app_that_fails_to_start_is_an_error_and_nothing_listens(raises
 
     sockets = bind("127.0.0.1", 0)
     with pytest.raises(ApiError, match=r"^The app failed: "):
-        await serve_app(app, sockets, grace=1, drain=Drain())
+        await serve_app(app, sockets, grace=1, drain=Drain(), refuse=refuse)
 
     assert [sock.fileno() for sock in sockets] == [-1]
 
@@ -501,7 +502,7 @@ async def test_a_request_that_has_arrived_when_the_drain_begins_is_still_answere
     async with await Raw.connect(sockets[0].getsockname()[1]) as client:
         await client.send(GET)
         drain.begin()
-        await serve_app(echo, sockets, grace=1, drain=drain)
+        await serve_app(echo, sockets, grace=1, drain=drain, refuse=refuse)
 
         assert (await client.reply()).status == 200
 

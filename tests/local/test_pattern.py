@@ -52,6 +52,10 @@ def test_extra_lengthens_what_may_be_longer():
         "(a{999}){999}",
         "(" * 100 + ")" * 100,
         r"\q",
+        r"\x4",
+        r"\u041",
+        r"\ud800",
+        r"[\ud800-\udfff]",
         "[^\\w\\W]",
     ],
 )

@@ -11,12 +11,23 @@ from typing import Any
 import trio
 
 from tests.support.raw import PATIENCE, Raw
+from vango.app.answers import refuse
 from vango.app.listen import bind
 from vango.app.server import Drain, Limits, serve_app
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+class Complaints:
+    """A log that keeps the names of what the server complained about."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def exception(self, event: str, **_: Any) -> None:
+        self.events.append(event)
 
 
 @dataclass
@@ -52,7 +63,8 @@ async def serving(
     running = Running(sockets[0].getsockname()[1], Drain())
 
     async def run(task_status: trio.TaskStatus[Any]) -> None:
-        serve = partial(serve_app, app, sockets, limits=limits, grace=grace, drain=running.drain, **options)
+        given = {"refuse": refuse, **options}
+        serve = partial(serve_app, app, sockets, limits=limits, grace=grace, drain=running.drain, **given)
         with running.scope:
             await serve(task_status=task_status)
         running.ended.set()

@@ -126,11 +126,15 @@ class _Reader:
         if sign in _CONTROLS:
             return {_CONTROLS[sign]}
         if sign in "xu":
-            digits = self.pattern[self.at : self.at + (2 if sign == "x" else 4)]
-            if len(digits) < 2 or not set(digits) <= set(string.hexdigits):
+            width = 2 if sign == "x" else 4
+            digits = self.pattern[self.at : self.at + width]
+            if len(digits) < width or not set(digits) <= set(string.hexdigits):
                 raise UnknownPattern
-            self.at += len(digits)
-            return {chr(int(digits, 16))}
+            self.at += width
+            character = chr(int(digits, 16))
+            if "\ud800" <= character <= "\udfff":
+                raise UnknownPattern  # half of a pair, which no JSON can hold
+            return {character}
         if sign.isalnum():
             raise UnknownPattern
         return {sign}

@@ -6,7 +6,7 @@ WebSocket and HTTP/2 streams are subclassed where they need a guard.
 """
 
 from vango.app.server.drain import Drain
-from vango.app.server.limits import Limits, Refuse, refuse
+from vango.app.server.limits import Limits, Refuse
 from vango.app.server.serve import serve_app
 
-__all__ = ["Drain", "Limits", "Refuse", "refuse", "serve_app"]
+__all__ = ["Drain", "Limits", "Refuse", "serve_app"]

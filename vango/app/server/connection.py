@@ -18,7 +18,7 @@ from hypercorn.utils import parse_socket_addr
 from vango.app.server.http1 import Http1, UpgradeToHttp2
 from vango.app.server.http2 import Http2
 from vango.app.server.inbox import Inbox
-from vango.app.server.limits import Refused
+from vango.app.server.limits import WRITE_SLICE, Refused
 from vango.app.server.wire import closing_answer
 
 if TYPE_CHECKING:
@@ -30,15 +30,11 @@ if TYPE_CHECKING:
     from vango.app.server.wire import Message
 
 READ_BYTES = 64 * 1024
-# What a peer must take within write_timeout: a minimum speed for big answers rather than a maximum size.
-WRITE_SLICE = 64 * 1024
 # Writes that did not block before other tasks get their turn.
 BURST = 16
 # A peer that still sends while its answer is on the way would lose the answer to a reset; this much is thrown away.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1024 * 1024
-
-
 # What a client that connects during a drain has to ask its one question.
 LATE_SECONDS = 2.0
 
@@ -63,7 +59,6 @@ class Connection:
         self._writing = trio.Lock()
         self._burst = 0
         self._dry = False
-        self._streams_idle = True
         self._answered = False
         self._lingers = False
         self._left = False
@@ -72,9 +67,7 @@ class Connection:
     @property
     def idle(self) -> bool:
         """Whether closing now would take nothing from the client."""
-        if isinstance(self._protocol, Http1):
-            return self._protocol.idle
-        return self._streams_idle
+        return self._protocol is None or self._protocol.idle
 
     async def run(self) -> None:
         """Serve the client until it leaves or is made to; the apps that serve it have ended when this returns."""
@@ -272,10 +265,11 @@ class Connection:
         elif isinstance(event, Closed):
             self.finish(linger=True)
         elif isinstance(event, Updated):
-            self._streams_idle = event.idle
-            wait = self.serving.limits.keep_alive if event.idle else float("inf")
+            # What the event says is from before a stream that was refused.
+            idle = self.idle
+            wait = self.serving.limits.keep_alive if idle else float("inf")
             self.reading.deadline = trio.current_time() + wait
-            if event.idle and self.serving.drain.draining:
+            if idle and self.serving.drain.draining:
                 self.finish(linger=True)
 
     # Ending
@@ -363,6 +357,7 @@ class Tasks:
             await self._peer.serving.app(scope, inbox.receive, send_in_turn)
         except* Exception:
             self._peer.serving.log.exception("app_failed", path=scope["path"])
+        inbox.close()
         await send(None)
 
     async def __aenter__(self) -> Tasks:

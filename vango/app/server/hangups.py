@@ -52,12 +52,14 @@ class Hangups:
         """Report until cancelled."""
         if self._epoll is None:
             return
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for number, _ in self._epoll.poll(0):
-                    tell = self._watched.get(number)
-                    if tell is not None:
-                        tell()
-        finally:
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for number, _ in self._epoll.poll(0):
+                tell = self._watched.get(number)
+                if tell is not None:
+                    tell()
+
+    def close(self) -> None:
+        """Let go of the epoll object; must come after the last `watch`, which may outlive `run`."""
+        if self._epoll is not None:
             self._epoll.close()

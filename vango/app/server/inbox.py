@@ -26,6 +26,7 @@ class Inbox:
         self._pause = pause
         self._messages: deque[Message] = deque()
         self._end: Message | None = None
+        self._closed = False
         self._arrived = trio.Event()
         self._room = trio.Event()
 
@@ -34,11 +35,18 @@ class Inbox:
         if message["type"].endswith(".disconnect"):
             self._end = message
         else:
-            while len(self._messages) >= MAX_WAITING:
+            while len(self._messages) >= MAX_WAITING and not self._closed:
                 self._room = trio.Event()
                 await self._pause(self._room)
-            self._messages.append(message)
+            if not self._closed:
+                self._messages.append(message)
         self._arrived.set()
+
+    def close(self) -> None:
+        """Take note that the app has ended: what nobody will receive is thrown away, and nobody waits for room."""
+        self._closed = True
+        self._messages.clear()
+        self._room.set()
 
     async def receive(self) -> Message:
         """Return the next message, waiting for one; after the end the disconnect again and again."""

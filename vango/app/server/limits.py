@@ -1,17 +1,16 @@
-"""What one client may take of the server, and the answer it gets when it wants more."""
+"""What one client may take of the server before it is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-
-import msgspec
-
-from vango.errors import ApiError, InvalidRequestError, OverloadedError, VangoError
 
 Headers = list[tuple[bytes, bytes]]
 Refuse = Callable[[int, str], tuple[Headers, bytes]]
+"""Makes headers and body of an error answer from its status and a sentence."""
+
+# What a peer must take within write_timeout: a minimum speed for big answers rather than a maximum size.
+WRITE_SLICE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,8 @@ class Limits:
 
     `max_connections` is for each process; one more gets a 503.
     `header_timeout` runs from the first byte of a head to its last, `keep_alive` while a connection has no request.
-    `write_timeout` is what a peer has to take 64 KiB, or to answer a probe, before it counts as gone.
+    `write_timeout` is what a peer has to take 64 KiB, or to answer a probe, before it counts as gone; in HTTP/2 each stream
+    has its own.
     A WebSocket peer that is silent for two ping intervals counts as gone too.
     """
 
@@ -43,16 +43,3 @@ class Refused(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-
-
-def refuse(status: int, message: str) -> tuple[Headers, bytes]:
-    """Return headers and body of an error answer in the contract's envelope."""
-    error: VangoError
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        error = OverloadedError(message)
-    elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        error = ApiError(message)
-    else:
-        # 501 and 505 too: what the client sent is at fault.
-        error = InvalidRequestError(message, status=status)
-    return [(b"content-type", b"application/json")], msgspec.json.encode(error.envelope())

@@ -15,7 +15,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from vango.app.server.connection import Connection
 from vango.app.server.hangups import Hangups
-from vango.app.server.limits import Limits, Refuse, refuse
+from vango.app.server.limits import Limits, Refuse
 from vango.app.server.log import Log, plain_log
 from vango.app.server.wire import Message, Signature, WireConfig, closing_answer
 from vango.errors import ApiError
@@ -96,7 +96,7 @@ async def serve_app(
     http2: bool = False,
     grace: float,
     drain: Drain,
-    refuse: Refuse = refuse,
+    refuse: Refuse,
     log: Log | None = None,
     task_status: trio.TaskStatus[list[socket.socket]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -104,8 +104,7 @@ async def serve_app(
 
     On drain idle connections close, and running requests have `grace` seconds; while there are some, new connections are
     accepted for one request each, so that the app can refuse it. What is left is cancelled and its sockets are reset.
-    `refuse` writes the bodies of the answers that the server itself makes, `log` takes failures (standard error, if not
-    given).
+    `refuse` makes the answers that the server itself gives, `log` takes failures (standard error, if not given).
     HTTP/2 is spoken where TLS negotiates it or the client begins with its preface; never by an upgrade.
     """
     serving = Serving(app, limits or Limits(), tls, http2, drain, refuse, log or plain_log())
@@ -118,6 +117,7 @@ async def serve_app(
             await _serve_connections(serving, sockets, grace, lambda: task_status.started(sockets))
             helpers.cancel_scope.cancel()
     finally:
+        serving.hangups.close()
         for listener in sockets:
             listener.close()
 
