@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pydantic import SecretStr
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from vango.wire.call import Origin
 
 
+MAX_PAGE = 1000
+"""As Anthropic's list of models has it."""
+
+
 class Page(NamedTuple):
     """A part of a list: at most `limit` entries after one id, or the last ones before another."""
 
@@ -57,22 +61,6 @@ class Page(NamedTuple):
             if entry["id"] == wanted:
                 return index
         raise InvalidRequestError(f"{param}: {wanted[:MAX_SHOWN]!r} is not in this list.", param=param)
-
-
-class Gateway(Protocol):
-    """Everything that can be asked of Vango, in process or over HTTP."""
-
-    async def create(self, request: MessageRequest, caller: Caller, outcome: Outcome) -> Decoded:
-        """Run one turn."""
-        ...
-
-    def stream(self, request: MessageRequest, caller: Caller, outcome: Outcome) -> AbstractAsyncContextManager[Stream]:
-        """Run one turn as a stream of frames."""
-        ...
-
-    async def count_tokens(self, request: MessageRequest, caller: Caller, outcome: Outcome) -> int:
-        """Count the input tokens of a request."""
-        ...
 
 
 class LocalGateway:

@@ -21,22 +21,15 @@ import trio
 import trio.testing
 import trustme
 
+from tests.support.events import OPENING, delta
 from tests.support.raw import PATIENCE, Raw
 from tests.support.server import Running, running
 from tests.support.upstream import Peer, Script, Upstream, chunk, chunked, chunked_head, hang, head, http
+from tests.support.waiting import eventually
 from vango.transport.http import HttpTransport
 
 MODEL = "anthropic/claude-sonnet-4-5"
-OPENING = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
-    b'"model":"claude-sonnet-4-5","content":[],"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
-    b'"content_block":{"type":"text","text":""}}\n\n'
-)
-DELTA = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":"word "}}\n\n'
-)
+DELTA = delta(b"word ")
 SSE_HEAD = chunked_head(200, {"content-type": "text/event-stream"})
 
 CLOSED_WITHIN = 1.0
@@ -119,13 +112,6 @@ TCP_ESTABLISHED = 1
 
 WAYS = [with_a_fin, with_a_reset, with_half_a_close, behind_one_more_byte, behind_one_more_request]
 Leave = Callable[[Raw], Awaitable[None]]
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in another task or in the kernel, which tell nobody."""
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.001)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.support.server import HELLO, running
 from vango.app.openapi import document
 from vango.types.messages import BLOCKS, REQUEST, ROLES
 
-PAGE: dict[str, Any] = json.loads(document("1.2.3"))
+PAGE: dict[str, Any] = json.loads(document("1.2.3", "/metrics"))
 DOCUMENTED = {
     ("/v1/messages", "post"),
     ("/v1/messages/count_tokens", "post"),
@@ -121,6 +121,27 @@ def test_the_request_is_described_by_the_tables_that_check_it() -> None:
     }
     assert known == set(BLOCKS)
     assert schemas["OtherBlock"]["properties"]["type"]["not"]["enum"] == list(BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "path"), [({}, "/metrics"), ({"path": "/numbers"}, "/numbers"), ({"enabled": False}, None)]
+)
+async def test_the_page_shows_the_metrics_where_they_are(metrics: dict[str, Any], path: str | None) -> None:
+    async with running({"observability": {"metrics": metrics}}) as server:
+        page = (await server.http.get("/openapi.json")).json()
+
+    found = [at for at, item in page["paths"].items() if item.get("get", {}).get("operationId") == "metrics"]
+    assert found == ([path] if path else [])
+
+
+async def test_every_filter_on_the_page_is_one_and_a_filter_that_is_not_there_is_refused() -> None:
+    filters = [item["name"] for item in PAGE["paths"]["/v1/models"]["get"]["parameters"]]
+    async with running() as server:
+        refused = (await server.http.get("/v1/models?colour=red")).json()["error"]["message"]
+
+    expected = refused.partition("expected one of ")[2].rstrip(".").split(", ")
+    # `beta` is what some SDKs add to every request.
+    assert sorted(filters) == [name for name in expected if name != "beta"]
 
 
 async def test_what_the_server_answers_fits_what_the_page_says() -> None:

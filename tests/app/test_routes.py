@@ -220,6 +220,7 @@ async def test_what_is_configured_shows() -> None:
         ("limit=1.5", "limit"),
         ("limit=%C2%B2", "limit"),
         ("limit=" + "9" * 5000, "limit"),
+        ("limit=00100" + "9" * 5000, "limit"),
         ("after_id=nope", "after_id"),
         ("before_id=" + "x" * 500, "before_id"),
         ("after_id=anthropic/claude-haiku-4-5-20251001&provider=sandbox", "after_id"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,16 @@ from typing import Any
 import pytest
 import trio
 
+from tests.support.events import END, OPENING, delta
 from tests.support.raw import PATIENCE, Raw
 from tests.support.server import Running, running
 from tests.support.upstream import Peer, Upstream, chunk, chunked_head, http, reply
+from tests.support.waiting import eventually
 
 SMALL = 64 * 1024
 WRITE_TIMEOUT = 1.0
 
-OPENING = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
-    b'"model":"claude-sonnet-4-5","content":[],"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
-)
-DELTA = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":"%b"}}\n\n'
-)
-BIG = chunk(DELTA % (b"x" * 50_000))
-END = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+BIG = chunk(delta(b"x" * 50_000))
 
 KERNEL_BYTES = 40_000_000
 """What the sockets of two connections may hold together on systems with generous buffers."""
@@ -72,13 +65,6 @@ async def gateway(upstream: Upstream, write_timeout: float = WRITE_TIMEOUT) -> A
     }
     async with running(settings) as server:
         yield server
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for what happens in another task or in the kernel, which tell nobody."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.005)
 
 
 async def standstill(hose: Firehose) -> None:

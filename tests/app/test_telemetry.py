@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import random
 import string
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,9 +21,10 @@ from prometheus_client.samples import Sample
 
 from tests.support.raw import Raw
 from tests.support.server import HELLO, Running, running
+from vango.app.serve import serve
 from vango.app.telemetry import make_log
 from vango.providers.catalog import Catalog
-from vango.types.script import Script, Send, Wait
+from vango.types.script import Hang, Script, Send
 
 LABELS = {
     "vango_requests_total": {"method", "path", "status", "provider", "model"},
@@ -118,16 +123,19 @@ async def test_what_is_counted_is_what_happened() -> None:
     assert value(found, "vango_requests_in_flight") == 1  # the one that asks
 
 
+async def hear_some_and_leave(server: Running, text: str) -> None:
+    """Ask for a stream, and hang up when `text` has come; nothing would follow it."""
+    said = Script.text(text)
+    server.sandbox.replies(replace(said, steps=(*said.steps[:4], Hang())))
+    body = json.dumps({**ASKED, "stream": True}).encode()
+    async with await Raw.connect(server.port) as client:
+        await client.send(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await client.until(text.encode())
+
+
 async def test_a_client_that_leaves_is_counted_for_its_provider() -> None:
-    waiting = Script(200, {"content-type": "text/event-stream"}, (*Script.text("Hello").steps[:4], Wait(60)))
     async with running(UP) as server:
-        server.sandbox.replies(waiting)
-        body = json.dumps({**ASKED, "stream": True}).encode()
-        async with await Raw.connect(server.port) as client:
-            await client.send(
-                b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-            )
-            await client.until(b"content_block_delta")
+        await hear_some_and_leave(server, "Hello")
         found: list[Sample] = []
         while not value(found, "vango_streams_cancelled_total", provider="anthropic", by="client"):
             found = await samples(server)
@@ -332,19 +340,58 @@ async def test_content_that_only_its_provider_understands_is_logged_on_one_line(
     assert "1e999" in line
 
 
-async def test_a_stream_that_adds_up_to_nothing_is_relayed_though_it_cannot_be_logged() -> None:
-    odd = [
-        {"type": "message_start", "message": {"content": 5}},
-        {"type": "content_block_delta", "index": 7, "delta": 5},
-    ]
+async def test_what_a_client_was_told_before_it_left_is_logged() -> None:
+    async with running({**UP, "observability": {"logging": {"content": True}}}) as server:
+        await hear_some_and_leave(server, "PLANTED")
+        (line,) = await server.wait_lines(1)
+
+    assert line["cancelled_by"] == "client"
+    assert line["content"]["output"] == [{"type": "text", "text": "PLANTED"}]
+
+
+START: dict[str, Any] = {"type": "message_start", "message": {"content": []}}
+NUMBER_FOR_TEXT: list[dict[str, Any]] = [
+    START,
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 5}},
+]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [{"type": "message_start", "message": {"content": 5}}, {"type": "content_block_delta", "index": 7, "delta": 5}],
+        [{"type": "message_start", "message": {}}],
+        NUMBER_FOR_TEXT,
+    ],
+)
+async def test_a_stream_that_adds_up_to_nothing_is_relayed_though_it_cannot_be_logged(
+    odd: list[dict[str, Any]],
+) -> None:
     async with running({**UP, "observability": {"logging": {"content": True}}}) as server:
         server.sandbox.replies(Script.sse([*odd, {"type": "message_stop"}]))
         reply = await server.post({**ASKED, "stream": True})
         await trio.testing.wait_all_tasks_blocked()
 
-    assert reply.text.count("event: ") == 3
+    assert reply.text.count("event: ") == len(odd) + 1
     assert "event: error" not in reply.text
     assert "failed" not in server.log.getvalue()
+
+
+async def test_a_log_that_cannot_be_written_stops_no_request() -> None:
+    """Standard output is a full disk, or a pipe whose reader has died."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(partial(serve, {"server": {"port": 0}}, log=Full()))
+        async with httpx.AsyncClient(base_url=serving.urls[0], trust_env=False) as http:
+            statuses = [(await http.post("/v1/messages", json=HELLO)).status_code for _ in range(3)]
+        nursery.cancel_scope.cancel()
+
+    assert statuses == [200, 200, 200]
 
 
 @pytest.mark.parametrize(("level", "lines"), [("debug", 3), ("info", 3), ("warning", 2), ("error", 1), ("critical", 0)])

@@ -324,6 +324,15 @@ async def test_fallbacks_that_were_asked_for_must_be_usable(
     assert world.sent == []
 
 
+async def test_the_request_id_is_of_the_provider_that_was_asked_last(autojump_clock: trio.testing.MockClock) -> None:
+    world = World(Script.error(529, request_id="req_first"), Script.refuse(), retries=RetryPolicy(max_attempts=0))
+
+    with pytest.raises(TransportError):
+        await world.create(ask(fallbacks=["spare/two"]))
+
+    assert (world.outcome.provider, world.outcome.provider_request_id) == ("spare", None)
+
+
 async def test_losses_are_those_of_the_model_that_answered(autojump_clock: trio.testing.MockClock) -> None:
     world = World(Script.error(404), HELLO)
 

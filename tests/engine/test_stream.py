@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -280,6 +281,18 @@ async def test_a_whole_answer_to_a_stream_request_is_unfolded(autojump_clock: tr
     assert world.outcome.usage is not None
     assert world.outcome.stop_reason == "end_turn"
     assert world.sandbox.answered == 1
+
+
+@pytest.mark.parametrize("block", [1, {"type": 1}])
+async def test_a_whole_answer_with_a_block_that_is_none_is_the_providers_failure(
+    autojump_clock: trio.testing.MockClock, block: Any
+) -> None:
+    world = World(Script.json(200, {"type": "message", "content": [block]}), HELLO)
+
+    told = await world.stream()
+
+    assert (told.types, told.text) == (EVENTS, "Hello there")
+    assert world.outcome.upstream_errors == [("primary", "provider_error")]
 
 
 async def test_a_whole_answer_that_takes_long_is_waited_for_with_signs_of_life(

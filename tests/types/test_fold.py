@@ -56,5 +56,26 @@ def test_arguments_that_were_cut_off_stay_text() -> None:
     assert message["content"] == [{"type": "tool_use", "input": '{"a": 1'}]
 
 
+def test_a_look_at_the_message_so_far_takes_nothing_from_it() -> None:
+    folded = Fold()
+    looks = []
+    for event in (
+        {"type": "message_start", "message": {"content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a"}},
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in "bcd"),
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "input": {}}},
+        *(
+            {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": text}}
+            for text in ('{"x"', ":1}")
+        ),
+    ):
+        folded.feed([frame(str(event["type"]), json.dumps(event).encode())])
+        assert folded.message is not None
+        looks.append(json.loads(json.dumps(folded.message["content"])))
+
+    assert [content[0]["text"] for content in looks[1:6]] == ["a", "ab", "abc", "abcd", "abcd"]
+    assert [content[1]["input"] for content in looks[5:]] == [{}, '{"x"', {"x": 1}]
+
+
 def test_nothing_comes_of_a_stream_without_a_start() -> None:
     assert fold(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n') is None

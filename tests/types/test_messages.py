@@ -96,6 +96,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"provider_keys": {"anthropic": None}}, "provider_keys.anthropic", "expected a string, got null"),
     ({"fallbacks": "x"}, "fallbacks", "expected an array, got a string"),
     ({"fallbacks": ["a/b", {}]}, "fallbacks[1]", "expected a string, got an object"),
+    ({"fallbacks": ["a/b"] * 21}, "fallbacks", "at most 20 entries, got 21"),
     ({"fallbacks": ["a/b\x00"]}, "fallbacks[0]", "expected a name of at most 256 printable characters"),
     (
         {"fallbacks": [""]},

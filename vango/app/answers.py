@@ -13,7 +13,7 @@ from vango.wire import json
 from vango.wire.sse import Frame, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from vango.app.exchange import Exchange, RawHeaders
 
@@ -71,7 +71,9 @@ def _too_large(limit: int) -> InvalidRequestError:
     return InvalidRequestError(f"The body is larger than {limit} bytes.", status=413)
 
 
-async def send_json(exchange: Exchange, send: Send, status: int, body: bytes, headers: RawHeaders = []) -> None:  # noqa: B006 - never changed
+async def send_json(
+    exchange: Exchange, send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     """Send a whole JSON answer."""
     exchange.status = status
     head = [JSON, (b"content-length", b"%d" % len(body)), *exchange.id_headers, *headers]

@@ -9,7 +9,7 @@ import html
 import time
 from importlib.metadata import version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -22,7 +22,8 @@ from vango.app.messages import CountTokens, Messages
 from vango.app.openapi import document
 from vango.app.telemetry import Metrics
 from vango.errors import ApiError, InvalidRequestError, NotFoundError, VangoError
-from vango.gateway import Page
+from vango.gateway import MAX_PAGE, Page
+from vango.types.models import Capabilities, NativeTool
 from vango.wire import json
 
 if TYPE_CHECKING:
@@ -37,26 +38,11 @@ if TYPE_CHECKING:
 
 F = TypeVar("F")
 
-MAX_PAGE = 1000
-"""As Anthropic's list of models has it."""
-
 MAX_QUART_BODY = 64 * 1024
 """Nothing that Quart answers reads a body; what is sent all the same is not kept."""
 
 OPEN_WHILE_DRAINING = ("/health", "/ready")
-CAPABILITIES = (
-    "text",
-    "vision",
-    "audio_input",
-    "audio_output",
-    "video",
-    "documents",
-    "tools",
-    "tool_streaming",
-    "thinking",
-    "structured_output",
-)
-NATIVE_TOOLS = ("web_search", "code_execution", "file_search", "computer_use", "text_editor", "web_fetch")
+CAPABILITIES = (*Capabilities.__struct_fields__, *get_args(NativeTool))
 
 
 def public(view: F) -> F:
@@ -107,6 +93,9 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
         RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=MAX_QUART_BODY, PROVIDE_AUTOMATIC_OPTIONS=False
     )
     began = time.monotonic()
+    metrics_path = settings.observability.metrics.path if settings.observability.metrics.enabled else None
+    release = version("vango")  # read from a file, so once
+    described = document(release, metrics_path)
 
     @app.before_request
     async def admit() -> None:
@@ -126,7 +115,7 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
         return _json(
             {
                 "status": "degraded" if degraded else "healthy",
-                "version": version("vango"),
+                "version": release,
                 "uptime_seconds": round(time.monotonic() - began, 1),
                 "providers": providers,
                 "voice": {},
@@ -138,9 +127,9 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
     async def ready() -> Response:
         return _json({"status": "draining"}, 503) if drain.draining else _json({"status": "ready"})
 
-    if settings.observability.metrics.enabled:
+    if metrics_path is not None:
 
-        @app.get(settings.observability.metrics.path)
+        @app.get(metrics_path)
         @public
         async def prometheus() -> Response:
             return Response(metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
@@ -148,16 +137,11 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
     @app.get("/openapi.json")
     @public
     async def openapi() -> Response:
-        return Response(document(version("vango")), content_type="application/json")
+        return Response(described, content_type="application/json")
 
     if settings.server.playground:
-        page = files("vango.app").joinpath("index.html").read_text().replace("{version}", version("vango"))
-        shown = (
-            f'<a href="{settings.observability.metrics.path}">Metrics</a>'
-            if settings.observability.metrics.enabled
-            else ""
-        )
-        page = page.replace("{metrics}", shown)
+        page = files("vango.app").joinpath("index.html").read_text().replace("{version}", release)
+        page = page.replace("{metrics}", f'<a href="{metrics_path}">Metrics</a>' if metrics_path is not None else "")
 
         @app.get("/")
         @public
@@ -173,10 +157,8 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
     async def models() -> Response:
         _only({"provider", "capability", "configured", "lifecycle[]", "limit", "after_id", "before_id", "beta"})
         capability = request.args.get("capability")
-        if capability is not None and capability not in (*CAPABILITIES, *NATIVE_TOOLS):
-            raise InvalidRequestError(
-                f"capability: expected one of {', '.join((*CAPABILITIES, *NATIVE_TOOLS))}.", param="capability"
-            )
+        if capability is not None and capability not in CAPABILITIES:
+            raise InvalidRequestError(f"capability: expected one of {', '.join(CAPABILITIES)}.", param="capability")
         return _json(
             gateway.models(
                 provider=request.args.get("provider"),
@@ -254,7 +236,7 @@ def _limit() -> int | None:
     given = request.args.get("limit")
     if given is None:
         return None
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:5]) <= MAX_PAGE:
+    if not (given.isascii() and given.isdigit() and len(given) <= len(str(MAX_PAGE)) and 1 <= int(given) <= MAX_PAGE):
         raise InvalidRequestError(f"limit: expected a whole number from 1 to {MAX_PAGE}.", param="limit")
     return int(given)
 

@@ -42,7 +42,10 @@ class Gate:
         return cls(Keys(auth.mode, keys, allow_byok=auth.allow_byok, now=lambda: dt.datetime.now(dt.UTC)))
 
     def admit(self, exchange: Exchange) -> Caller:
-        """Return who is calling, before anything of the body is read; raises AuthenticationError or PermissionDeniedError."""
+        """Return who is calling, before anything of the body is read.
+
+        Raises AuthenticationError, PermissionDeniedError, and InvalidRequestError for a provider key that cannot be one.
+        """
         caller = self._identify(exchange)
         exchange.caller = self._keys.bring(caller, exchange.provider_keys(), where="X-Provider-Key-")
         return exchange.caller
@@ -58,6 +61,6 @@ class Gate:
             return self._keys.identify(shown[1], exchange.address)
 
     def bring(self, exchange: Exchange, caller: Caller, provider_keys: Mapping[str, SecretStr]) -> Caller:
-        """Add the provider keys of the body; those of the headers come first."""
+        """Add the provider keys of the body; those of the headers come first. Raises as `admit` does."""
         exchange.caller = self._keys.bring(caller, provider_keys, where="provider_keys.")
         return exchange.caller

@@ -37,6 +37,9 @@ STREAM = [
     (b"x-accel-buffering", b"no"),
 ]
 MAX_LOSS_HEADER = 2048
+NO_MESSAGE = (LookupError, TypeError, AttributeError, *json.MALFORMED)
+"""What a fold raises for events that make no message."""
+
 _NOT_SHOWN = re.compile(r"[^!-:<-~]")
 
 
@@ -164,8 +167,9 @@ class Messages(UpstreamEndpoint):
                     await send(_body(body, more=not stream.done))
             except VangoError as error:
                 failure = error
-            if exchange.content is not None and fold is not None and fold.message is not None:
-                exchange.content["output"] = fold.message["content"]
+            finally:
+                if exchange.content is not None and fold is not None:
+                    exchange.content["output"] = _output(fold)
             if failure is not None:
                 exchange.finished = True
                 await send(_body(error_frame(exchange, failure).raw, more=False))
@@ -178,9 +182,16 @@ def _folded(fold: Fold | None, batch: Sequence[Frame]) -> Fold | None:
     try:
         if fold is not None:
             fold.feed(batch)
-    except (LookupError, TypeError, AttributeError, AssertionError, *json.MALFORMED):
+    except NO_MESSAGE:
         return None
     return fold
+
+
+def _output(fold: Fold) -> Any:
+    try:
+        return fold.message["content"] if fold.message is not None else None
+    except NO_MESSAGE:
+        return None
 
 
 def _body(data: bytes, *, more: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vango.gateway import MAX_PAGE
 from vango.types.messages import BLOCKS, REQUEST, ROLES, Shape
 from vango.wire import json
 
@@ -49,8 +50,8 @@ ERROR_CODES = {
 }
 
 
-def document(version: str) -> bytes:
-    """Return the OpenAPI 3.1 document as JSON."""
+def document(version: str, metrics_path: str | None) -> bytes:
+    """Return the OpenAPI 3.1 document as JSON; `metrics_path` is None where metrics are off."""
     return json.encode(
         {
             "openapi": "3.1.0",
@@ -62,7 +63,7 @@ def document(version: str) -> bytes:
             },
             "servers": [{"url": "/"}],
             "security": [{"key": []}, {"bearer": []}, {}],
-            "paths": _paths(),
+            "paths": _paths(metrics_path),
             "components": {
                 "securitySchemes": {
                     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -74,7 +75,7 @@ def document(version: str) -> bytes:
     )
 
 
-def _paths() -> dict[str, Any]:
+def _paths(metrics_path: str | None) -> dict[str, Any]:
     message = _body("MessageRequest")
     return {
         "/v1/messages": {
@@ -110,6 +111,10 @@ def _paths() -> dict[str, Any]:
                     _query("provider", {"type": "string"}),
                     _query("capability", {"type": "string"}),
                     _query("configured", {"type": "boolean"}),
+                    _query("lifecycle[]", {"type": "array", "items": {"type": "string"}}),
+                    _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}),
+                    _query("after_id", {"type": "string"}),
+                    _query("before_id", {"type": "string"}),
                 ],
             )
         },
@@ -131,7 +136,7 @@ def _paths() -> dict[str, Any]:
         },
         "/health": {"get": _open("health", "State of this server and what traffic has told of the providers")},
         "/ready": {"get": _open("ready", "200 when new work is accepted, 503 while draining")},
-        "/metrics": {"get": _open("metrics", "Prometheus text", "text/plain")},
+        **({metrics_path: {"get": _open("metrics", "Prometheus text", "text/plain")}} if metrics_path else {}),
         "/openapi.json": {"get": _open("openapi", "This document")},
     }
 
@@ -292,6 +297,7 @@ def _schemas() -> dict[str, Any]:
                         "retry_after": {"type": ["number", "null"]},
                         "provider": {"type": "string"},
                         "provider_error": {"type": "object"},
+                        "details": {"type": "object"},
                     },
                     "required": ["type", "message"],
                 },

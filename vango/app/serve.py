@@ -121,21 +121,30 @@ def run(settings: Settings, *, worker: bool, announce: Callable[[Sequence[str], 
 
 async def _run(settings: Settings, worker: bool, announce: Callable[[Sequence[str], Settings], None]) -> int:
     drain = Drain()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
 
             async def hear() -> None:
                 # The first signal drains, the second stops at once.
-                async for _ in signals:
-                    if drain.draining:
+                async for number in signals:
+                    if number == signal.SIGHUP:
+                        # Reloads will come by it; whoever sends one today must not end the server with it.
+                        print(
+                            "vango: SIGHUP does nothing in this version; restart to take a new configuration",
+                            file=sys.stderr,
+                        )
+                    elif drain.draining:
                         drain.stop_now()
                     else:
-                        drain.begin()
-                        _exit_anyway(settings.server.shutdown_grace_seconds + KILL_SECONDS)
+                        end()
 
             async def follow_parent() -> None:
                 await wait_orphaned()
+                end()
+
+            def end() -> None:
                 drain.begin()
+                _exit_anyway(settings.server.shutdown_grace_seconds + KILL_SECONDS)
 
             async def serving(task_status: trio.TaskStatus[Serving]) -> None:
                 await serve(settings, drain=drain, reuse_port=worker, task_status=task_status)

@@ -6,6 +6,7 @@ Labels are bounded: a caller can choose neither a path, nor a method, nor a mode
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -137,6 +138,21 @@ class _Lean(CollectorRegistry):
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
+class Lines:
+    """Where finished log lines go. One that cannot be written is lost: a full disk or a reader that died stops no request."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        with suppress(OSError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def make_log(stream: TextIO, *, level: str, style: str) -> FilteringBoundLogger:
     """Return a logger that writes a line for each event in one of two styles: `json`, or `text`, coloured on a terminal."""
     processors: list[Processor] = [
@@ -152,7 +168,7 @@ def make_log(stream: TextIO, *, level: str, style: str) -> FilteringBoundLogger:
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ]
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        Lines(stream),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,

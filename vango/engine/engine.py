@@ -143,7 +143,7 @@ class Engine:
         candidates = self._candidates(request, caller)
         last = len(candidates) - 1
         for index, (route, target) in enumerate(candidates):
-            outcome.provider, outcome.model = route.provider.name, route.full_id
+            outcome.provider, outcome.model, outcome.provider_request_id = route.provider.name, route.full_id, None
             try:
                 return await self._persist(route, target, outcome, once, until)
             except VangoError as error:

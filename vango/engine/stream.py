@@ -47,7 +47,7 @@ class Stream:
         self._silent_at = 0.0
         self._ping_at = 0.0
         self._answering = False
-        self._whole: list[bytes] | None = None
+        self._whole: bytearray | None = None
         self._started = False
         self._held: list[Frame] = []
         self._failure: Exception | None = None
@@ -101,8 +101,9 @@ class Stream:
     async def finish(self) -> None:
         """After the last batch: read to the end of the body, so that the connection can be used again."""
         # The answer is complete: what happens to its connection now is no failure of the call.
-        with trio.move_on_after(DRAIN_SECONDS), suppress(TransportError):
-            while await self._call.receive(trio.current_time() + DRAIN_SECONDS):
+        until = trio.current_time() + DRAIN_SECONDS
+        with suppress(TransportError):
+            while await self._call.receive(until):
                 pass
 
     def _out(self, batch: list[Frame]) -> list[Frame]:
@@ -130,7 +131,9 @@ class Stream:
             return None
         self._silent_at = now + self._call.provider.deadlines.silence
         if self._whole is not None:
-            return self._unfold(self._whole, data)
+            self._whole += data
+            self._call.check_size(len(self._whole))
+            return [] if data else self._unfold(bytes(self._whole))
         decoder = self._decoder
         if not data:
             decoder.finish()
@@ -150,20 +153,16 @@ class Stream:
         self._silent_at = trio.current_time() + self._call.provider.deadlines.silence
         kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
-            self._whole = []
+            self._whole = bytearray()
         elif kind != "text/event-stream":
             provider = self._call.target.provider
             raise ProviderError(
                 f"{provider} answered a stream request with {kind or 'no content type'}.", provider=provider
             )
 
-    def _unfold(self, parts: list[bytes], data: bytes) -> list[Frame]:
-        """Collect a whole JSON answer, where a stream was asked for, and turn it into its events at its end."""
-        if data:
-            parts.append(data)
-            self._call.check_size(sum(map(len, parts)))
-            return []
-        frames, decoded = self._call.provider.codec.unfold(b"".join(parts), self._call.target)
+    def _unfold(self, body: bytes) -> list[Frame]:
+        """Turn a whole JSON answer, where a stream was asked for, into its events."""
+        frames, decoded = self._call.provider.codec.unfold(body, self._call.target)
         decoder = self._decoder
         decoder.model, decoder.usage, decoder.cost = decoded.model, decoded.usage, decoded.cost
         decoder.stop_reason, decoder.has_content, decoder.done = decoded.stop_reason, True, True

@@ -69,7 +69,8 @@ class Keys:
     def bring(self, caller: Caller, provider_keys: Mapping[str, SecretStr], *, where: str) -> Caller:
         """Return the caller with provider keys of their own; those they have already brought come first.
 
-        `where` begins the path of a key at fault. Raises PermissionDeniedError where the server takes no such keys.
+        `where` begins the path of a key at fault. Raises PermissionDeniedError where the server takes no such keys, and
+        InvalidRequestError for one that no header can carry.
         """
         if not provider_keys:
             return caller

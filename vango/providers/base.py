@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from vango.types.messages import MAX_MODEL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -41,8 +43,11 @@ class Target(msgspec.Struct, frozen=True):
     headers: Mapping[str, SecretStr] | None = None
 
     def full_id(self, answered: str) -> str:
-        """The `provider/model` of an answer, by the model name that the provider gave."""
-        return f"{self.provider}/{answered or self.model}"
+        """The `provider/model` of an answer, by the model name that the provider gave.
+
+        The name goes into headers and logs, so one that is longer than a name may be is not taken.
+        """
+        return f"{self.provider}/{answered if 0 < len(answered) <= MAX_MODEL else self.model}"
 
 
 class Loss(NamedTuple):
@@ -113,7 +118,10 @@ class Codec(Protocol):
         ...
 
     def unfold(self, body: bytes, target: Target) -> tuple[list[Frame], Decoded]:
-        """Turn a whole answer into the events of a stream, for a provider that answers a stream request with JSON."""
+        """Turn a whole answer into the events of a stream, for a provider that answers a stream request with JSON.
+
+        Raises ProviderError for nonsense.
+        """
         ...
 
     def decoder(self, target: Target) -> Decoder:

@@ -26,6 +26,9 @@ MAX_FIELDS = 1000
 MAX_MODEL = 256
 """Characters of a model's name, which is repeated in logs and errors."""
 
+MAX_FALLBACKS = 20
+"""Each is asked as often as retries allow, so that one request for many would be many to the providers."""
+
 MAX_SHOWN = 31
 """A name of the caller's longer than this is not repeated in an error: it may be a key in the wrong place."""
 
@@ -108,7 +111,6 @@ class _Message(msgspec.Struct, gc=False):
 
 
 _decode_message = msgspec.json.Decoder(_Message).decode
-_decode_block = json.decode_fields
 
 
 class MessageRequest(msgspec.Struct, frozen=True):
@@ -161,7 +163,7 @@ def read_request(
     if "fallbacks" in given and not is_anthropics_fallbacks(fields["fallbacks"]):
         if (found := json.kind(fields["fallbacks"])) != "array":
             raise _misfit("fallbacks", ("array",), found)
-        _check_strings(fields["fallbacks"], "fallbacks", max_messages)
+        _check_strings(fields["fallbacks"], "fallbacks", MAX_FALLBACKS)
         fallbacks = _fallbacks(fields["fallbacks"])
     if "tools" in given:
         _check_tools(fields["tools"], max_messages)
@@ -180,9 +182,9 @@ def read_request(
     )
 
 
-def check(fields: json.Fields, shapes: Mapping[str, Shape], path: str) -> None:
+def check(fields: json.Fields, table: Mapping[str, Shape], path: str) -> None:
     """Hold an object against a table of shapes; raises InvalidRequestError for the first field that does not fit."""
-    for name, shape in shapes.items():
+    for name, shape in table.items():
         raw = fields.get(name)
         if raw is None:
             if shape.required:
@@ -281,7 +283,7 @@ def _check_content(raw: msgspec.Raw, path: str, blocks: _Blocks, *, texts_only: 
         here = f"{path}[{index}]"
         if (found := json.kind(item)) != "object":
             raise _misfit(here, ("object",), found)
-        block = _decode_block(item)
+        block = json.decode_fields(item)
         check(block, TYPED, f"{here}.")
         name = json.text(block["type"])
         if texts_only and name != "text":
@@ -310,7 +312,7 @@ def _check_tools(raw: msgspec.Raw, most: int) -> None:
         path = f"tools[{index}]"
         if (found := json.kind(item)) != "object":
             raise _misfit(path, ("object",), found)
-        tool = _decode_block(item)
+        tool = json.decode_fields(item)
         check(tool, TOOL, f"{path}.")
         kind = json.text(tool["type"]) if "type" in tool and json.kind(tool["type"]) == "string" else "custom"
         if kind in ("custom", "function"):

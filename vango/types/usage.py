@@ -53,15 +53,7 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     @property
     def total_input(self) -> int:
         """The size of the whole prompt, cached parts included; long-context prices go by it."""
-        return (
-            self.input_tokens
-            + self.cache_read_tokens
-            + self.cache_write_5m_tokens
-            + self.cache_write_1h_tokens
-            + self.cache_write_other_tokens
-            + self.audio_input_tokens
-            + self.audio_cache_read_tokens
-        )
+        return self.input_tokens + self.audio_input_tokens + self.total_cache_read + self.cache_write_tokens
 
     @property
     def total_output(self) -> int:

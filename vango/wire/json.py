@@ -58,6 +58,11 @@ def text(raw: msgspec.Raw) -> str:
     return msgspec.json.decode(raw, type=str)
 
 
+def text_if_string(raw: msgspec.Raw | None) -> str:
+    """Decode a string; "" where there is no value, or it is something else."""
+    return text(raw) if raw is not None and kind(raw) == "string" else ""
+
+
 def join(fields: Fields | dict[str, Any]) -> bytes:
     """Write an object from its parts: Raw values byte for byte, others encoded."""
     return encode(fields)

@@ -158,5 +158,8 @@ class Splitter:
 
 
 def _may_become_whole(data: bytes, position: int) -> bool:
-    """Whether what is left is the beginning of one well-formed frame, so that it need not be taken apart yet."""
-    return data.find(b"\n\n", position) < 0 and data.find(b"\r", position) < 0
+    """Whether what is left is the beginning of one well-formed frame, so that it need not be taken apart yet.
+
+    Such a frame has two lines. What has more is taken line by line: held as a whole, it would be joined again with every line.
+    """
+    return data.count(b"\n", position) <= 2 and data.find(b"\n\n", position) < 0 and data.find(b"\r", position) < 0

@@ -204,3 +204,11 @@ def test_an_endless_event_is_a_failure() -> None:
         decoder.feed(b"x" * 65536)
 
     assert isinstance(decoder.failure, ProviderError)
+
+
+def test_a_model_name_that_is_none_is_not_taken() -> None:
+    decoder = AnthropicCodec().decoder(target())
+
+    decoder.feed(sse({"type": "message_start", "message": {"model": "x" * 10_000}}))
+
+    assert decoder.model == "anthropic/claude-sonnet-4-5"

@@ -57,8 +57,11 @@ class AnthropicCodec:
         answered = json.decode_fields(decoded.body)
         opening: dict[str, Any] = {**answered, "content": [], "stop_reason": None, "stop_sequence": None}
         frames = [frame("message_start", json.encode({"type": "message_start", "message": opening}))]
-        for index, block in enumerate(json.decode_array(answered["content"])):
-            frames.extend(_block_frames(index, block))
+        try:
+            for index, block in enumerate(json.decode_array(answered["content"])):
+                frames.extend(_block_frames(index, block))
+        except json.MALFORMED as exc:
+            raise _nonsense(target) from exc
         ended = {
             name: answered[name]
             for name in ("stop_reason", "stop_sequence", "stop_details", "container")
@@ -86,7 +89,7 @@ class AnthropicCodec:
 
     def _decoded(self, fields: json.Fields, target: Target) -> Decoded:
         out: dict[str, Any] = dict(fields)
-        model = target.full_id(_string(fields.get("model")))
+        model = target.full_id(json.text_if_string(fields.get("model")))
         out["model"] = model
         usage = cost = None
         if "usage" in fields and json.kind(fields["usage"]) == "object":
@@ -95,7 +98,7 @@ class AnthropicCodec:
             cost = usages.price(usage, target.price)
             if usage is not None:
                 out["usage"] = usages.written(own, usage, cost)
-        return Decoded(json.encode(out), model, usage, cost, _string(fields.get("stop_reason")) or None)
+        return Decoded(json.encode(out), model, usage, cost, json.text_if_string(fields.get("stop_reason")) or None)
 
 
 def _message(body: bytes, target: Target) -> json.Fields:
@@ -117,20 +120,17 @@ def _nonsense(target: Target) -> ProviderError:
     return ProviderError(f"{target.provider} answered with something that is not a message.", provider=target.provider)
 
 
-def _string(raw: msgspec.Raw | None) -> str:
-    return json.text(raw) if raw is not None and json.kind(raw) == "string" else ""
-
-
-_STREAMED = {"text": ("text", "text_delta", "text"), "thinking": ("thinking", "thinking_delta", "thinking")}
+# The delta that brings the field which is named like its block.
+_STREAMED = {"text": "text_delta", "thinking": "thinking_delta"}
 
 
 def _block_frames(index: int, raw: msgspec.Raw) -> list[Frame]:
     block: dict[str, Any] = dict(json.decode_fields(raw))
     kind = _decode_block(raw).type
     deltas: list[dict[str, Any]] = []
-    if kind in _STREAMED and (name := _STREAMED[kind][0]) in block:
-        deltas.append({"type": _STREAMED[kind][1], name: block[name]})
-        block[name] = ""
+    if kind in _STREAMED and kind in block:
+        deltas.append({"type": _STREAMED[kind], kind: block[kind]})
+        block[kind] = ""
         deltas.extend({"type": "citations_delta", "citation": item} for item in _array(block.pop("citations", None)))
         if kind == "thinking" and "signature" in block:
             deltas.append({"type": "signature_delta", "signature": block["signature"]})

@@ -137,7 +137,7 @@ class AnthropicDecoder:
     def _message_start(self, item: Frame) -> Frame:
         fields = json.decode_fields(item.data)
         message = _decode_start(item.data).message
-        self.model = self._target.full_id(_string(message.get("model")))
+        self.model = self._target.full_id(json.text_if_string(message.get("model")))
         if "usage" in message and json.kind(message["usage"]) == "object":
             self._usage_fields = json.decode_fields(message["usage"])
             self._count()
@@ -151,7 +151,7 @@ class AnthropicDecoder:
             self._count()
         if "delta" in fields and json.kind(fields["delta"]) == "object":
             delta = json.decode_fields(fields["delta"])
-            self.stop_reason = _string(delta.get("stop_reason")) or self.stop_reason
+            self.stop_reason = json.text_if_string(delta.get("stop_reason")) or self.stop_reason
         if self.usage is None:
             return item
         usage = usages.written(self._usage_fields, self.usage, self.cost)
@@ -176,7 +176,3 @@ class AnthropicDecoder:
         elif content.content_block is not None:
             block = content.content_block
             self.has_content = block.type not in ("text", "thinking") or bool(block.text or block.thinking)
-
-
-def _string(raw: msgspec.Raw | None) -> str:
-    return json.text(raw) if raw is not None and json.kind(raw) == "string" else ""
