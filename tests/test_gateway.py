@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import ssl
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -310,3 +312,20 @@ def test_the_built_in_rows() -> None:
         "sandbox": ("sandbox://anthropic", False),
     }
     assert all(isinstance(row, Row) and row.codec in CODECS.values() for row in BUILT_IN)
+
+
+async def test_certificates_are_read_before_the_first_call_that_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    context = ssl.create_default_context()
+
+    def make() -> ssl.SSLContext:
+        made.append(threading.current_thread().name)
+        return context
+
+    monkeypatch.setattr("vango.gateway.trusted_context", make)
+
+    async with LocalGateway(Settings.model_validate({"providers": {"anthropic": {"api_key": "k"}}})):
+        assert len(made) == 1
+        assert made[0] != threading.main_thread().name
+    async with LocalGateway(Settings()):
+        assert len(made) == 1

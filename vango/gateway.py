@@ -6,6 +6,7 @@ import datetime as dt
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import trio
 from pydantic import SecretStr
 
 from vango.config import Settings
@@ -17,6 +18,7 @@ from vango.providers.catalog import Catalog, describe, listed
 from vango.providers.registry import CODECS, Row, rows
 from vango.transport.http import HttpTransport
 from vango.transport.sandbox import SandboxTransport
+from vango.transport.sockets import trusted_context
 from vango.types.call import Credential
 from vango.types.messages import MAX_SHOWN
 from vango.wire import json
@@ -104,6 +106,8 @@ class LocalGateway:
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
+        if any(item.configured and item.base.origin.scheme == "https" for item in self.providers.values()):
+            self._http.trust(await trio.to_thread.run_sync(trusted_context))
         return self
 
     async def __aexit__(

@@ -26,6 +26,10 @@ class Unreachable:
     def __init__(self) -> None:
         self.waiting = 0
         self.asked = 0
+        self.full = False
+
+    def is_full(self, origin: Origin) -> bool:
+        return self.full
 
     async def connect(self, origin: Origin) -> Link:
         self.asked += 1
@@ -51,6 +55,21 @@ async def test_a_connection_that_is_not_made_in_time_is_a_timeout(
     assert (caught.value.status, caught.value.provider) == (504, "primary")
     assert transport.waiting == 0
     assert world.outcome.upstream_seconds == pytest.approx(2.0)
+
+
+async def test_a_full_pool_is_our_own_lack_of_room_and_not_the_providers_fault(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    transport = Unreachable()
+    transport.full = True
+    world = World(transport=transport, deadlines=DEADLINES)
+
+    with pytest.raises(OverloadedError, match=r"All connections to primary were in use for 2 s\.") as caught:
+        await world.create()
+
+    assert (caught.value.status, caught.value.code, caught.value.provider) == (503, "no_free_connection", None)
+    assert transport.asked == 1
+    assert world.outcome.upstream_errors == []
 
 
 async def test_a_connection_that_is_not_made_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:

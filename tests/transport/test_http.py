@@ -496,6 +496,15 @@ class TestReuse:
 
         assert error.stale is (begun == b"H")  # of which nothing was sent
 
+    async def test_a_transport_is_full_while_every_place_is_taken(self) -> None:
+        async with Upstream(reply(http(b"hello"))) as upstream, make_transport(2) as transport:
+            assert not transport.is_full(upstream.origin)
+            links = [await transport.connect(upstream.origin) for _ in range(2)]
+            assert transport.is_full(upstream.origin)
+            links[0].close()
+            assert not transport.is_full(upstream.origin)
+            links[1].close()
+
     async def test_idle_connections_expire(self, mock_clock: MockClock) -> None:
         script = reply(http(b"hello"))
         async with Upstream(script) as upstream, Upstream(script) as other, make_transport() as transport:

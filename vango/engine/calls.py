@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import trio
 
-from vango.errors import ProviderError, ProviderTimeoutError, TransportError
+from vango.errors import OverloadedError, ProviderError, ProviderTimeoutError, TransportError
 from vango.providers.refusals import request_id
 
 if TYPE_CHECKING:
@@ -196,7 +196,15 @@ class UpstreamCall:
         error.provider = self.target.provider
         return error
 
-    def _too_late(self, what: str) -> ProviderTimeoutError:
+    def _too_late(self, what: str) -> VangoError:
+        origin = self._call.origin
+        if self._link is None and self._transports[origin.scheme].is_full(origin):
+            # Nothing is known of the provider, and waiting once more would help nobody.
+            return OverloadedError(
+                f"All connections to {self.target.provider} were in use for {self.provider.deadlines.connect:g} s.",
+                code="no_free_connection",
+                retryable=False,
+            )
         deadlines, connected = self.provider.deadlines, self._link is not None
         seconds = deadlines.answer if connected else deadlines.connect
         return ProviderTimeoutError(

@@ -45,3 +45,7 @@ class Transport(Protocol):
     async def connect(self, origin: Origin) -> Link:
         """Return an idle link or make one, waiting for a place where the origin's bound is reached."""
         ...
+
+    def is_full(self, origin: Origin) -> bool:
+        """Whether as many links to the origin are out as may be, so that `connect` has to wait for one to come back."""
+        ...

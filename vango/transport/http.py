@@ -225,6 +225,11 @@ class HttpTransport:
                 pool.leave(place)
         return HttpLink(pool, place, pipe, is_reused=False)
 
+    def is_full(self, origin: Origin) -> bool:
+        """Whether as many links to the origin are out as may be, so that `connect` has to wait for one to come back."""
+        pool = self._pools.get(origin)
+        return pool is not None and pool.usage.lent >= self._limits(origin)
+
     def usage(self) -> dict[Origin, PoolUsage]:
         """Return what each origin's pool holds at this moment."""
         return {origin: pool.usage for origin, pool in self._pools.items()}
@@ -244,6 +249,10 @@ class HttpTransport:
         else:
             pool.resize(limit)
         return pool
+
+    def trust(self, context: ssl.SSLContext) -> None:
+        """Take a context made elsewhere: reading the system's certificates takes 50 ms, which a loop should not wait for."""
+        self._context = self._context or context
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:

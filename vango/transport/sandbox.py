@@ -62,6 +62,10 @@ class SandboxTransport:
         await trio.lowlevel.checkpoint()
         return SandboxLink(self, origin)
 
+    def is_full(self, origin: Origin) -> bool:
+        """Never: there is always room for one more."""
+        return False
+
     def script_for(self, call: HttpCall) -> Script:
         """Take the answer to `call`; RuntimeError where nothing was scripted for it."""
         self.calls.append(call)
