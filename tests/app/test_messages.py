@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 
 from tests.support.server import HELLO, running
+from vango.app.exchange import Exchange
+from vango.app.messages import provider_headers
 
 
 async def test_a_message_is_answered_with_its_headers() -> None:
@@ -58,3 +60,31 @@ async def test_what_is_said_is_logged_only_where_the_operator_wants_it() -> None
 
     for line in lines:
         assert line["content"] == {"messages": HELLO["messages"], "output": whole.json()["content"]}
+
+
+async def test_what_is_lost_on_the_way_is_reported_or_in_strict_mode_refused() -> None:
+    asked = {**HELLO, "metadata": {"user_id": "u", "team": "x", "cost;centre": "y"}}
+    async with running() as server:
+        whole = await server.post(asked)
+        streamed = await server.post({**asked, "stream": True})
+        strict = await server.post(asked, headers={"x-vango-strict": "true"})
+        nothing = await server.post()
+
+    assert whole.headers["x-vango-loss"] == "metadata.team=dropped; metadata.cost?centre=dropped"
+    assert streamed.headers["x-vango-loss"] == whole.headers["x-vango-loss"]
+    assert strict.status_code == 400
+    assert strict.json()["error"]["param"] == "metadata.team"
+    assert strict.json()["error"]["code"] == "lossy"
+    assert "x-vango-loss" not in nothing.headers
+
+
+def test_a_long_report_of_losses_is_cut_visibly() -> None:
+    scope = {"method": "POST", "headers": [], "client": ("127.0.0.1", 1)}
+    exchange = Exchange(scope, 0.0)
+    exchange.outcome.losses = tuple(f"messages[{number}].content[0].cache_control=dropped" for number in range(100))
+
+    ((name, report),) = provider_headers(exchange)
+
+    assert name == b"x-vango-loss"
+    assert len(report.decode()) == 2049
+    assert report.decode().endswith("…")

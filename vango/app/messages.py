@@ -115,7 +115,7 @@ class CountTokens(UpstreamEndpoint):
     async def answer(self, exchange: Exchange, request: MessageRequest, caller: Caller, send: Send) -> None:
         """Answer with the number of input tokens."""
         count = await self.gateway.count_tokens(request, caller, exchange.outcome)
-        await send_json(exchange, send, 200, b'{"input_tokens":%d}' % count, _provider_headers(exchange))
+        await send_json(exchange, send, 200, b'{"input_tokens":%d}' % count, provider_headers(exchange))
 
 
 class Messages(UpstreamEndpoint):
@@ -138,7 +138,7 @@ class Messages(UpstreamEndpoint):
         headers = [
             (b"x-model", _latin(decoded.model)),
             (b"x-duration-ms", b"%d" % (elapsed * 1000)),
-            *_provider_headers(exchange),
+            *provider_headers(exchange),
         ]
         if decoded.usage is not None:
             headers.append((b"x-input-tokens", b"%d" % decoded.usage.input_tokens))
@@ -153,7 +153,7 @@ class Messages(UpstreamEndpoint):
         async with self.gateway.stream(request, caller, exchange.outcome) as stream:
             exchange.status = 200
             exchange.overhead = trio.current_time() - exchange.began - exchange.outcome.upstream_seconds
-            head = [*STREAM, *exchange.id_headers, (b"x-model", _latin(stream.model)), *_provider_headers(exchange)]
+            head = [*STREAM, *exchange.id_headers, (b"x-model", _latin(stream.model)), *provider_headers(exchange)]
             await send({"type": "http.response.start", "status": 200, "headers": head})
             if not stream.ready:
                 await send(_body(b"", more=True))  # the window has closed over nothing: the head goes alone
@@ -198,7 +198,8 @@ def _body(data: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-def _provider_headers(exchange: Exchange) -> RawHeaders:
+def provider_headers(exchange: Exchange) -> RawHeaders:
+    """Return what an answer says of the call behind it: the provider's request id, and what was lost on the way."""
     headers: RawHeaders = []
     outcome = exchange.outcome
     if outcome.provider_request_id:
@@ -206,7 +207,8 @@ def _provider_headers(exchange: Exchange) -> RawHeaders:
     if outcome.losses:
         # Paths hold names that the caller chose.
         report = "; ".join(_NOT_SHOWN.sub("?", loss) for loss in outcome.losses)
-        headers.append((b"x-vango-loss", report[:MAX_LOSS_HEADER].encode()))
+        more = "…" if len(report) > MAX_LOSS_HEADER else ""
+        headers.append((b"x-vango-loss", f"{report[:MAX_LOSS_HEADER]}{more}".encode()))
     return headers
 
 
