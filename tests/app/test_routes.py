@@ -284,7 +284,7 @@ async def test_an_unknown_model_is_404(name: str) -> None:
     [
         ("nope", "'nope' is not a known model"),
         ("anthropc/claude-haiku-4-5", "did you mean anthropic?"),
-        ("openai/gpt-5", "no provider is called 'openai'"),
+        ("openai/gpt-5", "'openai/gpt-5' is a model of openai, which this server cannot call"),
         ("anthropic/", "'anthropic/' is not a known model"),
         ("/x", "'/x' is not a known model"),
         ("/", "'/' is not a known model"),

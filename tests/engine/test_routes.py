@@ -43,7 +43,7 @@ def test_a_name_is_an_alias_or_a_provider_and_a_model_or_one_of_the_catalogue(na
         ("nowhere/x", "no provider is called 'nowhere'"),
         ("primry/one", "did you mean primary?"),
         ("unheard-of", "'unheard-of' is not a known model; write it as provider/model."),
-        ("claude-sonnet-4-5", "'claude-sonnet-4-5' is not a known model"),  # its provider is not served here
+        ("claude-sonnet-4-5", "'claude-sonnet-4-5' is a model of anthropic, which this server cannot call"),
         ("primary/", "'primary/' is not a known model"),
         ("/one", "'/one' is not a known model"),
         ("/", "'/' is not a known model"),

@@ -164,6 +164,7 @@ def make_log(stream: TextIO, *, level: str, style: str) -> FilteringBoundLogger:
         processors += [_TRACEBACKS, _render_json]
     else:
         processors += [
+            _without_nothing,
             _printable,
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ]
@@ -174,6 +175,11 @@ def make_log(stream: TextIO, *, level: str, style: str) -> FilteringBoundLogger:
         cache_logger_on_first_use=True,
     )
     return logger
+
+
+def _without_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Leave out what has no value: a person reads this, and looks for what is there."""
+    return {name: value for name, value in event.items() if value is not None}
 
 
 def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -98,7 +98,7 @@ class Routes:
             owner, model = self.catalog.owner(full) or "", full
         provider = self.providers.get(owner)
         if provider is None or not model:
-            raise NotFoundError(self._unknown(name, owner if slash else ""), param=param, code="unknown_model")
+            raise NotFoundError(self._unknown(name, owner, param, is_bare=not slash), param=param, code="unknown_model")
         return Route(provider, model, self.catalog.find(owner, model))
 
     def target(self, route: Route, caller: Caller, *, param: str = "model") -> Target:
@@ -138,12 +138,14 @@ class Routes:
         # A key that was meant for no provider in particular is nothing to one that needs none.
         return caller.passthrough if provider.needs_key else None
 
-    def _unknown(self, name: str, owner: str) -> str:
-        if owner and owner not in self.providers:
-            near = difflib.get_close_matches(owner, self.providers, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "."
-            return f"model: no provider is called {owner!r}{hint}"
-        return f"model: {name!r} is not a known model; write it as provider/model."
+    def _unknown(self, name: str, owner: str, param: str, *, is_bare: bool) -> str:
+        if not owner or owner in self.providers:
+            return f"{param}: {name!r} is not a known model; write it as provider/model."
+        if is_bare or self.catalog.models(owner):
+            return f"{param}: {name!r} is a model of {owner}, which this server cannot call."
+        near = difflib.get_close_matches(owner, self.providers, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        return f"{param}: no provider is called {owner!r}{hint}"
 
 
 class _Rate:
