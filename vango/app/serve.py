@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import ssl
 import sys
@@ -20,7 +21,7 @@ from vango.app.listen import address, bind, reserve
 from vango.app.server import Drain, Limits, serve_app
 from vango.app.supervisor import KILL_SECONDS, supervise, wait_orphaned
 from vango.app.telemetry import MULTIPROCESS, make_log
-from vango.config import Settings, missing_files, unused
+from vango.config import Settings, load_mapping, missing_files, read, unused
 from vango.errors import ConfigError
 from vango.gateway import LocalGateway
 
@@ -41,7 +42,7 @@ class Serving:
 
 
 async def serve(
-    config: Settings | Mapping[str, Any] | None = None,
+    config: Settings | Mapping[str, Any] | str | Path | None = None,
     *,
     gateway: LocalGateway | None = None,
     drain: Drain | None = None,
@@ -51,8 +52,9 @@ async def serve(
 ) -> None:
     """Serve a configuration until its drain has ended, or until the surrounding scope is cancelled.
 
-    `config` is a `Settings`, or a mapping with the keys of vango.toml; without one the defaults hold. `gateway` replaces the one
-    made from it, and must not be entered yet. Log lines go to `log`, standard output if not given.
+    `config` is a `Settings`, a mapping with the keys of vango.toml, or the path of such a file; without any, what `vango serve`
+    would find. All but `Settings` are read together with the environment. `gateway` replaces the one made from it, and must not
+    be entered yet. Log lines go to `log`, standard output if not given.
     `await nursery.start(vango.serve, config)` returns a `Serving` once connections are accepted.
     Raises ConfigError, with nothing left open.
     """
@@ -241,10 +243,14 @@ async def _wait_accepting(reserved: socket.socket) -> None:
             return
 
 
-def _settings(config: Settings | Mapping[str, Any] | None, gateway: LocalGateway | None) -> Settings:
-    if config is None:
-        return gateway.settings if gateway is not None else Settings()
-    return config if isinstance(config, Settings) else Settings.model_validate(config)
+def _settings(config: Settings | Mapping[str, Any] | str | Path | None, gateway: LocalGateway | None) -> Settings:
+    if isinstance(config, Settings):
+        return config
+    if config is None or isinstance(config, (str, Path)):
+        if config is None and gateway is not None:
+            return gateway.settings
+        return read(None if config is None else str(config), os.environ, Path.cwd())
+    return load_mapping(config, os.environ)
 
 
 def _urls(settings: Settings, sockets: list[socket.socket]) -> tuple[str, ...]:

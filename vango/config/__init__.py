@@ -1,6 +1,6 @@
 """The configuration: TOML and the environment in, frozen and checked settings out."""
 
-from vango.config.load import load, locate, missing_files, read
+from vango.config.load import load, load_mapping, locate, missing_files, read
 from vango.config.notes import unused
 from vango.config.settings import (
     ApiKeySettings,
@@ -49,6 +49,7 @@ __all__ = [
     "UsageSettings",
     "VoiceSettings",
     "load",
+    "load_mapping",
     "locate",
     "missing_files",
     "read",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from copy import deepcopy
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,16 @@ def load(text: str, environ: Mapping[str, str], *, source: str = DEFAULT_FILE) -
         raise ConfigError([f"{source}: is not TOML; {exc}"]) from None
     except ValueError:  # of int(), which tomllib lets through
         raise ConfigError([f"{source}: has a number of too many digits; expected at most 4300"]) from None
+    return _settle(data, environ, source)
+
+
+def load_mapping(config: Mapping[str, Any], environ: Mapping[str, str], *, source: str = "config") -> Settings:
+    """Return the configuration that a mapping, with the keys of a file, and the environment make together; see `load`."""
+    return _settle(deepcopy(dict(config)), environ, source)
+
+
+def _settle(data: dict[str, Any], environ: Mapping[str, str], source: str) -> Settings:
+    """Lay the environment over what was read, which is changed by it, and check it all."""
     overrides = Overrides(data, environ, ROOT)
     faults = [*interpolate_all(data, environ), *overrides.apply()]
     settings = _validate(data, faults)
