@@ -47,7 +47,7 @@ CAPABILITIES = (*Capabilities.__struct_fields__, *get_args(NativeTool))
 
 def public(view: F) -> F:
     """Mark a route that needs no key."""
-    view.public = True  # type: ignore[attr-defined]
+    view.public = True  # type: ignore[attr-defined]  # functions take attributes, their types do not
     return view
 
 
@@ -200,7 +200,7 @@ def _quart(gateway: LocalGateway, gate: Gate, metrics: Metrics, drain: Drain, lo
 
 
 def _exchange() -> Exchange:
-    return cast("Exchange", request.scope["vango.exchange"])  # type: ignore[typeddict-item]
+    return cast("Exchange", request.scope["vango.exchange"])  # type: ignore[typeddict-item]  # the edge put it there
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -206,7 +206,7 @@ async def _run_workers(
     announce: Callable[[Sequence[str], Settings], None],
 ) -> int:
     def on_exit(pid: int) -> None:
-        mark_process_dead(pid, environ[MULTIPROCESS])  # type: ignore[no-untyped-call]
+        mark_process_dead(pid, environ[MULTIPROCESS])  # type: ignore[no-untyped-call]  # it has no annotations
 
     code = 1
     async with trio.open_nursery() as nursery:

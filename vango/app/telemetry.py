@@ -82,7 +82,7 @@ class Metrics:
         """Return the Prometheus text: of all workers together where there are several."""
         if MULTIPROCESS in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no annotations
             return generate_latest(registry)
         return generate_latest(_Lean(self.registry))
 

@@ -113,7 +113,7 @@ class Http1(H11Protocol):
                 raise Refused(status, MALFORMED.get(status, MALFORMED[400])) from error
             kind = type(event)
             if kind is h11.Request:
-                await self._open(event)  # type: ignore[arg-type]
+                await self._open(event)  # type: ignore[arg-type]  # `kind` says which event it is
                 if self.stream is not None:
                     await self._handle_events()
                     return
@@ -127,7 +127,7 @@ class Http1(H11Protocol):
                     await self._pause()
                 return
             elif kind is h11.Data:
-                self.exchange.feed(event.data)  # type: ignore[union-attr]
+                self.exchange.feed(event.data)  # type: ignore[union-attr]  # as above
             elif kind is h11.EndOfMessage:
                 self.exchange.complete()
                 if not self.connection.trailing_data[0]:
@@ -234,7 +234,7 @@ class Http1(H11Protocol):
 
     async def _open_websocket(self, request: h11.Request, headers: Headers) -> None:
         self.stream = WebSocketStream(self)
-        self.connection = H11WSConnection(self.connection)  # type: ignore[arg-type]
+        self.connection = H11WSConnection(self.connection)  # type: ignore[arg-type]  # not upgraded yet, so it is h11's
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,

@@ -95,7 +95,7 @@ class WebSocketStream(WSStream):
             await self.app_put(message)
 
     async def _end(self, event: FrameEvent, code: int | None = None) -> None:
-        self._code = code if code is not None else event.code  # type: ignore[attr-defined]
+        self._code = code if code is not None else event.code  # type: ignore[attr-defined]  # only a close comes without one
         await self._send_wsproto_event(event)
         await self.send(StreamClosed(stream_id=self.stream_id))
 
